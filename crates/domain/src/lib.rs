@@ -1,1 +1,9 @@
-//! placeholder
+//! Rules, use-cases, PostgreSQL and the queue contract: everything the api and the worker share.
+//!
+//! No HTTP, no SMTP and no JWT live here. A feature is one module (`accounts`, `referrals`, ..) with its SQL in its own
+//! private `store`; other features call its functions, never its store.
+
+pub mod clock;
+pub mod config;
+pub mod telemetry;
+pub mod token;
