@@ -5,5 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod db;
+mod schema;
 pub mod telemetry;
 pub mod token;

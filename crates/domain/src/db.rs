@@ -1,0 +1,167 @@
+//! PostgreSQL: the pool, transactions and what can go wrong.
+//!
+//! Only `store` modules speak SQL. A [`Tx`] is the only proof of being inside a transaction: functions whose effects must
+//! commit together take `&mut Tx`. Dropping a [`Tx`] that was not committed rolls it back, also when the future that held
+//! it was cancelled (a client that hung up), so that no transaction stays open.
+
+pub mod constraint;
+pub mod migrate;
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use diesel_async::pooled_connection::deadpool::{Object, Pool as DeadPool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+use futures_util::FutureExt as _;
+use secrecy::{ExposeSecret, SecretString};
+
+/// A connection, inside a transaction or not.
+pub type Connection = AsyncPgConnection;
+
+/// The connections of a process.
+pub type Pool = DeadPool<AsyncPgConnection>;
+
+type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+
+/// How long a request waits for a connection before it is told to come back.
+const CONNECTION_WAIT: Duration = Duration::from_secs(2);
+
+/// Statements and idle transactions that take longer are ended by the server: a stuck one must not hold its locks.
+const SESSION_SETTINGS: &str = "SET statement_timeout = '15s'; SET idle_in_transaction_session_timeout = '20s'; \
+                                SET lock_timeout = '10s'; SET timezone = 'UTC'";
+
+/// What can go wrong with the database itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// No connection: PostgreSQL is down, or every connection is in use. Worth another try.
+    #[error("the database cannot be reached")]
+    Unavailable(#[source] anyhow::Error),
+    /// A statement failed.
+    #[error("a statement failed")]
+    Query(#[from] diesel::result::Error),
+}
+
+impl DbError {
+    /// Whether the same work may well succeed a moment later (lost connection, deadlock, time-out).
+    pub fn is_transient(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind as Kind, Error};
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Query(Error::DatabaseError(kind, info)) => {
+                matches!(
+                    kind,
+                    Kind::SerializationFailure | Kind::ClosedConnection | Kind::UnableToSendCommand
+                ) || is_transient_message(info.message())
+            }
+            Self::Query(Error::BrokenTransactionManager) => true,
+            Self::Query(_) => false,
+        }
+    }
+}
+
+/// Diesel has no kind of its own for these.
+fn is_transient_message(message: &str) -> bool {
+    [
+        "deadlock detected",
+        "terminating connection",
+        "connection closed",
+        "canceling statement",
+        "the database system is",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
+}
+
+/// Makes a pool of at most `size` connections to `url`. Connects to nothing yet.
+pub fn connect(url: &SecretString, size: usize) -> Result<Pool, DbError> {
+    let mut config = ManagerConfig::default();
+    // A dead connection shows at its first statement; a round trip before each use would cost more than that.
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(|url| establish(url).boxed());
+    let manager = AsyncDieselConnectionManager::new_with_config(url.expose_secret(), config);
+    DeadPool::builder(manager)
+        .max_size(size)
+        .wait_timeout(Some(CONNECTION_WAIT))
+        .create_timeout(Some(CONNECTION_WAIT))
+        .recycle_timeout(Some(CONNECTION_WAIT))
+        .runtime(deadpool_redis::Runtime::Tokio1) // both pools are of one deadpool, which diesel-async does not re-export whole
+        .build()
+        .map_err(|error| DbError::Unavailable(error.into()))
+}
+
+async fn establish(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let mut connection = AsyncPgConnection::establish(url).await?;
+    connection
+        .batch_execute(SESSION_SETTINGS)
+        .await
+        .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// A connection outside any transaction: for single statements.
+pub async fn get(pool: &Pool) -> Result<Object<AsyncPgConnection>, DbError> {
+    pool.get().await.map_err(|error| DbError::Unavailable(error.into()))
+}
+
+/// Whether the database answers.
+pub async fn ping(pool: &Pool) -> Result<(), DbError> {
+    Ok(get(pool).await?.batch_execute("SELECT 1").await?)
+}
+
+/// An open transaction (READ COMMITTED).
+pub struct Tx {
+    /// `None` once committed.
+    connection: Option<Object<AsyncPgConnection>>,
+}
+
+impl Tx {
+    /// Begins a transaction.
+    pub async fn begin(pool: &Pool) -> Result<Self, DbError> {
+        let mut connection = get(pool).await?;
+        Manager::begin_transaction(&mut *connection).await?;
+        Ok(Self { connection: Some(connection) })
+    }
+
+    /// Makes everything that was done in it so. An error may mean either: only the database knows.
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        if let Some(connection) = self.connection.as_mut() {
+            Manager::commit_transaction(&mut **connection).await?;
+        }
+        self.connection = None;
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = AsyncPgConnection;
+    #[allow(clippy::expect_used, reason = "`commit` consumes the transaction: a live one has its connection")]
+    fn deref(&self) -> &AsyncPgConnection {
+        self.connection.as_ref().expect("a live transaction has a connection")
+    }
+}
+
+impl DerefMut for Tx {
+    #[allow(clippy::expect_used, reason = "`commit` consumes the transaction: a live one has its connection")]
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        self.connection.as_mut().expect("a live transaction has a connection")
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    // A connection that cannot even roll back is not used again.
+                    if Manager::rollback_transaction(&mut *connection).await.is_err() {
+                        drop(Object::take(connection));
+                    }
+                });
+            }
+            // Closing the connection rolls back too.
+            Err(_) => drop(Object::take(connection)),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Runs the migrations that the binary carries.
+
+use diesel::migration::{Migration as _, MigrationSource as _};
+use diesel::pg::Pg;
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use secrecy::{ExposeSecret, SecretString};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
+
+/// Any constant will do: it names the lock that keeps two runners apart.
+const LOCK: &str = "SELECT pg_advisory_lock(7236115)";
+
+/// Brings the database at `url` to this release's schema, and returns the names of the migrations that were run. Several
+/// processes may do so at once: one does the work, the others wait for it.
+pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
+    let mut connection = AsyncPgConnection::establish(url.expose_secret()).await?;
+    connection.batch_execute(LOCK).await?;
+    // The lock goes with the connection.
+    tokio::task::spawn_blocking(move || {
+        let mut harness = AsyncMigrationHarness::new(connection);
+        let run = harness.run_pending_migrations(MIGRATIONS).map_err(anyhow::Error::from_boxed)?;
+        Ok(run.iter().map(ToString::to_string).collect())
+    })
+    .await?
+}
+
+/// The names of this release's migrations that the database at `url` lacks.
+pub async fn pending(url: &SecretString) -> anyhow::Result<Vec<String>> {
+    let connection = AsyncPgConnection::establish(url.expose_secret()).await?;
+    tokio::task::spawn_blocking(move || {
+        let mut harness = AsyncMigrationHarness::new(connection);
+        let pending = harness.pending_migrations(MIGRATIONS).map_err(anyhow::Error::from_boxed)?;
+        Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
+    })
+    .await?
+}
+
+/// A name for this release's schema: changes with every migration. For caches of migrated databases.
+pub fn fingerprint() -> anyhow::Result<String> {
+    let migrations: Vec<Box<dyn diesel::migration::Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(anyhow::Error::from_boxed)?;
+    let mut text = String::new();
+    for migration in &migrations {
+        text.push_str(&migration.name().to_string());
+    }
+    text.push_str(concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    Ok(crate::token::Digest::of(text.as_bytes()).0.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+}

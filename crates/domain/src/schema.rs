@@ -1,0 +1,235 @@
+//! The tables, as the queries see them. Written by hand beside `migrations/`; a test compares the two.
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        username -> Text,
+        username_key -> Text,
+        email -> Text,
+        email_verified_at -> Nullable<Timestamptz>,
+        password_hash -> Nullable<Text>,
+        password_changed_at -> Nullable<Timestamptz>,
+        role -> Text,
+        session_epoch -> Integer,
+        referral_code -> Text,
+        referred_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        blocked_at -> Nullable<Timestamptz>,
+        deleted_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    deleted_identities (email_hash) {
+        email_hash -> Binary,
+        deleted_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        epoch -> Integer,
+        created_at -> Timestamptz,
+        last_seen_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+        end_reason -> Nullable<Text>,
+        user_agent -> Text,
+        ip_prefix -> Text,
+    }
+}
+
+diesel::table! {
+    refresh_tokens (id) {
+        id -> Uuid,
+        session_id -> Uuid,
+        parent_id -> Nullable<Uuid>,
+        token_hash -> Binary,
+        created_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    email_verifications (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        email -> Text,
+        token_hash -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    password_resets (id) {
+        id -> Uuid,
+        email -> Nullable<Text>,
+        user_id -> Nullable<Uuid>,
+        token_hash -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    referrals (id) {
+        id -> Uuid,
+        referrer_id -> Uuid,
+        referred_user_id -> Uuid,
+        date_referred -> Timestamptz,
+        status -> Text,
+        reason -> Text,
+        qualifies_at -> Timestamptz,
+        settled_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    referral_counters (user_id) {
+        user_id -> Uuid,
+        pending -> BigInt,
+        review -> BigInt,
+        successful -> BigInt,
+        rejected -> BigInt,
+        expired -> BigInt,
+        reversed -> BigInt,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    referral_visits (user_id, day) {
+        user_id -> Uuid,
+        day -> Date,
+        visits -> BigInt,
+    }
+}
+
+diesel::table! {
+    reward_rules (id) {
+        id -> Uuid,
+        key -> Text,
+        version -> Integer,
+        milestone -> Nullable<Integer>,
+        beneficiary -> Text,
+        reward_type -> Text,
+        amount -> Numeric,
+        created_at -> Timestamptz,
+        retired_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    rewards (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        reward_type -> Text,
+        amount -> Numeric,
+        date_earned -> Timestamptz,
+        referral_id -> Uuid,
+        beneficiary -> Text,
+        rule_id -> Uuid,
+        milestone -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
+    reward_decisions (id) {
+        id -> Uuid,
+        referral_id -> Uuid,
+        beneficiary -> Text,
+        user_id -> Uuid,
+        rule_id -> Nullable<Uuid>,
+        decision -> Text,
+        reason -> Text,
+        reward_id -> Nullable<Uuid>,
+        decided_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    ledger_entries (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        kind -> Text,
+        amount -> Numeric,
+        balance_after -> Numeric,
+        cause -> Text,
+        reward_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    balances (user_id, kind) {
+        user_id -> Uuid,
+        kind -> Text,
+        amount -> Numeric,
+    }
+}
+
+diesel::table! {
+    premium_periods (reward_id) {
+        reward_id -> Uuid,
+        user_id -> Uuid,
+        starts_at -> Timestamptz,
+        ends_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    discounts (reward_id) {
+        reward_id -> Uuid,
+        user_id -> Uuid,
+        code -> Text,
+        percent -> Numeric,
+        created_at -> Timestamptz,
+        redeemed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> Uuid,
+        queue -> Text,
+        kind -> Text,
+        version -> SmallInt,
+        payload -> Jsonb,
+        dedupe_key -> Nullable<Text>,
+        request_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+        due_at -> Timestamptz,
+        generation -> Integer,
+        leased_until -> Nullable<Timestamptz>,
+        lease_token -> Nullable<Uuid>,
+        attempts -> SmallInt,
+        done_at -> Nullable<Timestamptz>,
+        dead_at -> Nullable<Timestamptz>,
+        last_error -> Nullable<Text>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    users,
+    deleted_identities,
+    sessions,
+    refresh_tokens,
+    email_verifications,
+    password_resets,
+    referrals,
+    referral_counters,
+    referral_visits,
+    reward_rules,
+    rewards,
+    reward_decisions,
+    ledger_entries,
+    balances,
+    premium_periods,
+    discounts,
+    outbox,
+);
