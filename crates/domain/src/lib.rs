@@ -3,9 +3,17 @@
 //! No HTTP, no SMTP and no JWT live here. A feature is one module (`accounts`, `referrals`, ..) with its SQL in its own
 //! private `store`; other features call its functions, never its store.
 
+pub mod accounts;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod housekeeping;
+pub mod outbox;
+pub mod queue;
+pub mod recovery;
+pub mod referrals;
+pub mod rewards;
 mod schema;
+pub mod sessions;
 pub mod telemetry;
 pub mod token;

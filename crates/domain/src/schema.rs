@@ -214,6 +214,9 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(referral_counters -> users (user_id));
+diesel::joinable!(refresh_tokens -> sessions (session_id));
+
 diesel::allow_tables_to_appear_in_same_query!(
     users,
     deleted_identities,

@@ -1,5 +1,8 @@
-//! Logs: set up once a process, to standard output.
+//! Logs, to standard output, and metrics, in Prometheus' text form. Both are set up once a process.
 
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -19,4 +22,30 @@ pub fn init(format: LogFormat) {
         }
         LogFormat::Pretty => logs.compact().try_init(),
     };
+}
+
+/// Bounds of histograms of seconds (those of OpenTelemetry's HTTP metrics).
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts collecting metrics, the first time it is called. Call it before anything is measured.
+pub fn init_metrics() {
+    METRICS.get_or_init(|| {
+        let builder =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+        builder.and_then(PrometheusBuilder::install_recorder).ok()
+    });
+}
+
+/// All metrics of this process, in the text format that Prometheus scrapes.
+pub fn render_metrics() -> String {
+    METRICS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Compacts what was collected; call it now and then, for a process that nobody scrapes.
+pub fn upkeep_metrics() {
+    if let Some(handle) = METRICS.get().and_then(Option::as_ref) {
+        handle.run_upkeep();
+    }
 }

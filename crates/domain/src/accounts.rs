@@ -1,0 +1,299 @@
+//! Accounts: register, find, confirm the address, change, delete.
+//!
+//! Hashing happens before these functions are called: no transaction waits for it. A deleted account keeps its row, with
+//! its personal data replaced, because the books refer to it.
+
+mod email;
+mod password;
+mod store;
+mod username;
+mod verification;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::config::{Keys, ReferralPolicy};
+use crate::db::{self, DbError, Pool, Tx, constraint};
+use crate::outbox::{self, Job};
+use crate::referrals::{self, Attribution, Claim, ReferralCode, ReferralStatus};
+use crate::rewards;
+use crate::sessions;
+pub use email::{Email, EmailError};
+pub use password::{Password, PasswordError};
+pub use store::Account;
+pub use username::{Username, UsernameError};
+pub(crate) use verification::purge as purge_verifications;
+pub use verification::{
+    VerificationMail, VerifyError, request_verification, verification_mail, verify_email,
+};
+
+/// What a person registers with.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// The address.
+    pub email: Email,
+    /// The name.
+    pub username: Username,
+    /// The hash of the password, a PHC string.
+    pub password_hash: String,
+    /// The code or link that the person came with.
+    pub claim: Option<Claim>,
+    /// Users that the browser is known to belong to (a live session, a device cookie).
+    pub known_as: Vec<Uuid>,
+    /// The request, for the logs of its jobs.
+    pub request_id: Option<String>,
+}
+
+/// Why an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The address has an account.
+    #[error("the e-mail address has an account")]
+    EmailTaken,
+    /// The name, or one that reads alike, is taken or reserved for good.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// The code that the person typed does not exist.
+    #[error("the referral code does not exist")]
+    UnknownReferralCode,
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for RegisterError {
+    fn from(error: diesel::result::Error) -> Self {
+        match constraint::unique_violation(&error) {
+            Some("users_email_key") => Self::EmailTaken,
+            Some("users_username_key" | "users_username_key_key") => Self::UsernameTaken,
+            _ => Self::Db(error.into()),
+        }
+    }
+}
+
+/// Makes an account with its pending referral and its confirmation mail, all or none.
+pub async fn register(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: NewAccount,
+) -> Result<(Account, Option<ReferralStatus>), RegisterError> {
+    let mut tx = Tx::begin(pool).await?;
+    let referrer = match &new.claim {
+        Some(claim) => referrals::find_referrer(&mut tx, claim).await?,
+        None => None,
+    };
+    if referrer.is_none() && matches!(new.claim, Some(Claim::Typed(_))) {
+        return Err(RegisterError::UnknownReferralCode);
+    }
+    let account =
+        insert_with_free_code(&mut tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
+    let status = match referrer {
+        Some(referrer) => {
+            let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
+            Some(referrals::attribute(&mut tx, now, keys, policy, attribution, new.request_id.clone()).await?)
+        }
+        None => None,
+    };
+    verification::issue(&mut tx, now, account.id, &new.email, new.request_id).await?;
+    tx.commit().await?;
+    Ok((account, status))
+}
+
+/// Counts n up until the code is free: the index decides.
+async fn insert_with_free_code(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    new: &NewAccount,
+    referred_by: Option<Uuid>,
+) -> Result<Account, RegisterError> {
+    let id = Uuid::now_v7();
+    let mut n = 0;
+    loop {
+        let code = ReferralCode::generate(&keys.referral, &new.email, n);
+        if let Some(account) = store::insert(tx, id, now, new, &code, referred_by).await? {
+            return Ok(account);
+        }
+        n += 1;
+    }
+}
+
+/// What signing in needs to know.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Whose.
+    pub user_id: Uuid,
+    /// The stored hash; an account may have none.
+    pub password_hash: Option<String>,
+    /// A session may start only while the account is still of this epoch.
+    pub session_epoch: i32,
+}
+
+/// The credentials of the account that `identifier` names, an e-mail address or a username. `None` for nobody, also when
+/// the text can be neither, or the account is deleted or blocked.
+pub async fn credentials(pool: &Pool, identifier: &str) -> Result<Option<Credentials>, DbError> {
+    let mut connection = db::get(pool).await?;
+    if identifier.contains('@') {
+        let Ok(email) = Email::parse(identifier) else { return Ok(None) };
+        return Ok(store::credentials_by_email(&mut connection, &email).await?);
+    }
+    let Ok(username) = Username::parse(identifier.trim()) else { return Ok(None) };
+    Ok(store::credentials_by_username(&mut connection, &username).await?)
+}
+
+/// The credentials of a signed-in user.
+pub async fn own_credentials(pool: &Pool, user_id: Uuid) -> Result<Option<Credentials>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::credentials_by_id(&mut connection, user_id).await?)
+}
+
+/// A live account.
+pub async fn find(pool: &Pool, user_id: Uuid) -> Result<Option<Account>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::find(&mut connection, user_id).await?)
+}
+
+/// Why a username was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameError {
+    /// The name, or one that reads alike, is taken.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// There is no such live account.
+    #[error("no such account")]
+    NoSuchAccount,
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Changes the username.
+pub async fn rename(pool: &Pool, user_id: Uuid, username: &Username) -> Result<Account, RenameError> {
+    let mut connection = db::get(pool).await?;
+    match store::rename(&mut connection, user_id, username).await {
+        Ok(account) => account.ok_or(RenameError::NoSuchAccount),
+        Err(error) if constraint::unique_violation(&error).is_some() => Err(RenameError::UsernameTaken),
+        Err(error) => Err(RenameError::Db(error.into())),
+    }
+}
+
+/// Why a change that the password guards did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardedError {
+    /// The account changed since its password was checked: check again.
+    #[error("the account changed meanwhile")]
+    Overtaken,
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for GuardedError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Sets a new password after the old one was checked against `checked`. Every session but `keep` ends, mail tokens are
+/// void, and the owner is told by mail. Returns the sessions that ended.
+pub async fn change_password(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    checked: &Credentials,
+    new_hash: &str,
+    keep: Uuid,
+    request_id: Option<String>,
+) -> Result<Vec<Uuid>, GuardedError> {
+    let mut tx = Tx::begin(pool).await?;
+    if store::lock(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
+        return Err(GuardedError::Overtaken);
+    }
+    let ended = set_password(&mut tx, now, checked.user_id, new_hash, Some(keep), request_id).await?;
+    tx.commit().await?;
+    Ok(ended)
+}
+
+/// The part that a change and a reset share. The caller holds the lock on the user's row.
+pub(crate) async fn set_password(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    new_hash: &str,
+    keep: Option<Uuid>,
+    request_id: Option<String>,
+) -> Result<Vec<Uuid>, DbError> {
+    store::set_password(tx, user_id, new_hash, now).await?;
+    let ended = sessions::end_all(tx, now, user_id, keep, "password_changed").await?;
+    crate::recovery::void_all(tx, now, user_id).await?;
+    let options = outbox::Options { request_id, ..outbox::Options::default() };
+    outbox::enqueue(tx, &Job::SendPasswordChanged { user_id }, options).await?;
+    Ok(ended)
+}
+
+/// Locks a live user's row and returns its session epoch; `None` when there is none.
+pub(crate) async fn lock(tx: &mut Tx, user_id: Uuid) -> Result<Option<i32>, DbError> {
+    Ok(store::lock(tx, user_id).await?)
+}
+
+/// The live account with this address.
+pub(crate) async fn find_by_email(tx: &mut Tx, email: &str) -> Result<Option<Account>, DbError> {
+    Ok(store::find_by_email(tx, email).await?)
+}
+
+/// The live account with this id, inside a transaction.
+pub(crate) async fn find_in(tx: &mut Tx, user_id: Uuid) -> Result<Option<Account>, DbError> {
+    Ok(store::find(tx, user_id).await?)
+}
+
+/// Replaces the stored hash by one with today's parameters, unless the password changed meanwhile.
+pub async fn rehash(pool: &Pool, user_id: Uuid, old: &str, new: &str) -> Result<(), DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::rehash(&mut connection, user_id, old, new).await?)
+}
+
+/// Deletes an account after its password was checked. The row stays, without personal data: the address becomes a keyed
+/// hash, the name and the code stay taken, sessions end, pending referrals on either side are rejected, and what credits
+/// are left is closed by a forfeit. Returns the sessions that ended.
+pub async fn delete(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    checked: &Credentials,
+) -> Result<Vec<Uuid>, GuardedError> {
+    let mut tx = Tx::begin(pool).await?;
+    let user_id = checked.user_id;
+    if store::lock(&mut tx, user_id).await? != Some(checked.session_epoch) {
+        return Err(GuardedError::Overtaken);
+    }
+    let ended = sessions::end_all(&mut tx, now, user_id, None, "account_deleted").await?;
+    crate::recovery::forget(&mut tx, user_id).await?;
+    verification::forget(&mut tx, user_id).await?;
+    referrals::close_for_deleted(&mut tx, now, user_id).await?;
+    rewards::forfeit_credits(&mut tx, now, user_id).await?;
+    let account = store::find(&mut tx, user_id).await?.ok_or(GuardedError::Overtaken)?;
+    let email = Email::from_stored(account.email);
+    store::bury(&mut tx, now, user_id, &tombstone(keys, user_id, &email), &identity_hash(keys, &email))
+        .await?;
+    tx.commit().await?;
+    Ok(ended)
+}
+
+/// What stands in for the address of a deleted account. With the id in it, so that an address deleted twice stays unique.
+fn tombstone(keys: &Keys, user_id: Uuid, email: &Email) -> String {
+    let mac = keys.privacy.mac(&[b"deleted-email", user_id.as_bytes(), email.as_str().as_bytes()]);
+    let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("deleted:{hex}")
+}
+
+/// The keyed hash by which the address of a deleted account is known again.
+pub(crate) fn identity_hash(keys: &Keys, email: &Email) -> [u8; crate::token::LENGTH] {
+    keys.privacy.mac(&[b"identity", email.canonical().as_bytes()])
+}
+
+/// Gives the role of programme manager to the account with this address. Returns whether there is one.
+pub async fn promote(pool: &Pool, email: &Email) -> Result<bool, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::promote(&mut connection, email).await?)
+}

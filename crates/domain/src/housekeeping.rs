@@ -1,0 +1,33 @@
+//! Removes what is no longer needed. Run by the worker's schedule.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::db::{DbError, Pool};
+use crate::{accounts, outbox, recovery, sessions};
+
+/// How long what has run out is kept, for questions that come late.
+const KEPT: TimeDelta = TimeDelta::days(7);
+
+/// How long finished jobs are kept.
+const JOBS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purged {
+    /// Sessions that ended.
+    pub sessions: usize,
+    /// Mail tokens that ran out.
+    pub tokens: usize,
+    /// Jobs that were done.
+    pub jobs: usize,
+}
+
+/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later.
+pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
+    let before = now - KEPT;
+    Ok(Purged {
+        sessions: sessions::purge(pool, before).await?,
+        tokens: accounts::purge_verifications(pool, before).await? + recovery::purge(pool, before).await?,
+        jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
+    })
+}

@@ -1,0 +1,153 @@
+//! The kinds of job. Kinds are forever: add, never rename. Payloads hold ids only.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::queue::QueueName;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "payload", deny_unknown_fields)]
+pub enum Job {
+    /// Decides a pending referral if it is due, and its rewards.
+    #[serde(rename = "referral.settle")]
+    SettleReferral {
+        /// The referral.
+        referral_id: Uuid,
+    },
+    /// Mails the link that confirms an e-mail address.
+    #[serde(rename = "mail.verification")]
+    SendVerification {
+        /// The row of `email_verifications`.
+        verification_id: Uuid,
+    },
+    /// Mails the link that sets a new password, if there is such an account.
+    #[serde(rename = "mail.password_reset")]
+    SendPasswordReset {
+        /// The row of `password_resets`.
+        reset_id: Uuid,
+    },
+    /// Mails "your password was changed".
+    #[serde(rename = "mail.password_changed")]
+    SendPasswordChanged {
+        /// Whose.
+        user_id: Uuid,
+    },
+    /// Mails "a sign-in was ended: its refresh token was used twice".
+    #[serde(rename = "mail.refresh_reused")]
+    SendRefreshReused {
+        /// The session that was ended.
+        session_id: Uuid,
+    },
+    /// Expires the referrals that waited too long.
+    #[serde(rename = "maintenance.expire_referrals")]
+    ExpireReferrals {},
+    /// Removes what is no longer needed: used tokens, ended sessions, finished jobs.
+    #[serde(rename = "maintenance.purge")]
+    Purge {},
+}
+
+/// How long a job may take, and how often it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts in all.
+    pub attempts: u16,
+    /// An attempt that takes longer is cancelled.
+    pub time: Duration,
+    /// The wait after the first failure; it doubles with each further one.
+    pub backoff: Duration,
+    /// The longest wait.
+    pub longest_backoff: Duration,
+}
+
+/// The version of the payloads this release writes. A payload that changes its meaning gets a new one.
+pub(super) const VERSION: i16 = 1;
+
+impl Job {
+    /// The queue it goes through: mail by itself, so that a dead mail server delays no reward.
+    pub fn queue(&self) -> QueueName {
+        match self {
+            Self::SettleReferral { .. } => QueueName::Rewards,
+            Self::SendVerification { .. }
+            | Self::SendPasswordReset { .. }
+            | Self::SendPasswordChanged { .. }
+            | Self::SendRefreshReused { .. } => QueueName::Mail,
+            Self::ExpireReferrals {} | Self::Purge {} => QueueName::Maintenance,
+        }
+    }
+
+    /// The word for it, in the database, in logs and in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SettleReferral { .. } => "referral.settle",
+            Self::SendVerification { .. } => "mail.verification",
+            Self::SendPasswordReset { .. } => "mail.password_reset",
+            Self::SendPasswordChanged { .. } => "mail.password_changed",
+            Self::SendRefreshReused { .. } => "mail.refresh_reused",
+            Self::ExpireReferrals {} => "maintenance.expire_referrals",
+            Self::Purge {} => "maintenance.purge",
+        }
+    }
+
+    /// Its limits. Mail servers may be away for a day; a database error is either short or for good.
+    pub fn limits(&self) -> Limits {
+        match self.queue() {
+            QueueName::Mail => Limits {
+                attempts: 30,
+                time: Duration::from_secs(25),
+                backoff: Duration::from_secs(5),
+                longest_backoff: Duration::from_secs(3_600),
+            },
+            QueueName::Rewards | QueueName::Maintenance => Limits {
+                attempts: 5,
+                time: Duration::from_secs(20),
+                backoff: Duration::from_millis(200),
+                longest_backoff: Duration::from_secs(60),
+            },
+        }
+    }
+
+    /// Its payload, as stored.
+    pub(super) fn payload(&self) -> Result<serde_json::Value, serde_json::Error> {
+        Ok(serde_json::to_value(self)?.get("payload").cloned().unwrap_or_default())
+    }
+
+    /// Reads a stored job; `None` when this release does not know its kind or version.
+    pub(super) fn decode(kind: &str, version: i16, payload: serde_json::Value) -> Option<Self> {
+        if version != VERSION {
+            return None;
+        }
+        serde_json::from_value(serde_json::json!({ "kind": kind, "payload": payload })).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::LEASE;
+
+    #[test]
+    fn jobs_survive_storage_and_strangers_are_told_apart() {
+        let job = Job::SettleReferral { referral_id: Uuid::now_v7() };
+        let (kind, payload) = (job.kind(), job.payload().unwrap());
+        assert_eq!(Job::decode(kind, VERSION, payload.clone()), Some(job));
+        assert_eq!(Job::decode(kind, VERSION + 1, payload.clone()), None);
+        assert_eq!(Job::decode("referral.frobnicate", VERSION, payload), None);
+        let purge = Job::Purge {};
+        assert_eq!(Job::decode(purge.kind(), VERSION, purge.payload().unwrap()), Some(purge));
+    }
+
+    #[test]
+    fn every_job_ends_before_its_lease() {
+        let id = Uuid::now_v7();
+        for job in [
+            Job::SettleReferral { referral_id: id },
+            Job::SendVerification { verification_id: id },
+            Job::Purge {},
+        ] {
+            assert!(job.limits().time < LEASE);
+        }
+    }
+}

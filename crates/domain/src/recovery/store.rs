@@ -1,0 +1,133 @@
+//! The SQL of password resets.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use crate::db::{Connection, Tx};
+use crate::schema::{password_resets as resets, users};
+
+#[derive(Queryable)]
+pub(super) struct Request {
+    pub(super) email: Option<String>,
+    pub(super) user_id: Option<Uuid>,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+pub(super) async fn insert(
+    tx: &mut Tx,
+    id: Uuid,
+    email: &str,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(resets::table)
+        .values((
+            resets::id.eq(id),
+            resets::email.eq(email),
+            resets::created_at.eq(now),
+            resets::expires_at.eq(expires_at),
+        ))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn lock_open(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<Option<Request>> {
+    resets::table
+        .filter(resets::id.eq(id).and(resets::closed_at.is_null()).and(resets::expires_at.gt(now)))
+        .select((resets::email, resets::user_id, resets::created_at))
+        .for_update()
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
+/// How many links were minted for a user since a time, one request aside.
+pub(super) async fn count_minted(
+    tx: &mut Tx,
+    user_id: Uuid,
+    but: Uuid,
+    since: DateTime<Utc>,
+) -> QueryResult<i64> {
+    resets::table
+        .filter(resets::user_id.eq(user_id).and(resets::id.ne(but)))
+        .filter(resets::token_hash.is_not_null().and(resets::created_at.gt(since)))
+        .count()
+        .get_result(&mut **tx)
+        .await
+}
+
+pub(super) async fn close(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(resets::table.find(id))
+        .set((resets::closed_at.eq(now), resets::email.eq(None::<String>)))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn void_older(
+    tx: &mut Tx,
+    user_id: Uuid,
+    created_before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(resets::table)
+        .filter(resets::user_id.eq(user_id).and(resets::closed_at.is_null()))
+        .filter(resets::created_at.lt(created_before))
+        .set(resets::closed_at.eq(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn mint(tx: &mut Tx, id: Uuid, user_id: Uuid, digest: &[u8]) -> QueryResult<()> {
+    diesel::update(resets::table.find(id))
+        .set((resets::user_id.eq(user_id), resets::email.eq(None::<String>), resets::token_hash.eq(digest)))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find_open(
+    connection: &mut Connection,
+    digest: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<Option<(Uuid, String, String)>> {
+    resets::table
+        .inner_join(users::table.on(users::id.nullable().eq(resets::user_id)))
+        .filter(
+            resets::token_hash.eq(digest).and(resets::closed_at.is_null()).and(resets::expires_at.gt(now)),
+        )
+        .filter(users::deleted_at.is_null().and(users::blocked_at.is_null()))
+        .select((users::id, users::email, users::username))
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// Spends a token; whether this call was the one that did.
+pub(super) async fn spend(
+    tx: &mut Tx,
+    digest: &[u8],
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let spent = diesel::update(resets::table)
+        .filter(resets::token_hash.eq(digest).and(resets::user_id.eq(user_id)))
+        .filter(resets::closed_at.is_null().and(resets::expires_at.gt(now)))
+        .set(resets::closed_at.eq(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(spent == 1)
+}
+
+pub(super) async fn delete_all(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
+    diesel::delete(resets::table.filter(resets::user_id.eq(user_id))).execute(&mut **tx).await?;
+    Ok(())
+}
+
+pub(super) async fn purge(connection: &mut Connection, before: DateTime<Utc>) -> QueryResult<usize> {
+    diesel::delete(resets::table.filter(resets::expires_at.lt(before))).execute(connection).await
+}

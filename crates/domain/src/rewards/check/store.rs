@@ -1,0 +1,34 @@
+//! Runs the queries of the invariants.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+
+use crate::db::Tx;
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+    #[diesel(sql_type = Array<Text>)]
+    examples: Vec<String>,
+}
+
+/// Makes the transaction read-only and of one snapshot, without the usual time-out: the books may be long.
+pub(super) async fn one_snapshot(tx: &mut Tx) -> QueryResult<()> {
+    tx.batch_execute(
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
+    )
+    .await
+}
+
+/// How many rows a query finds, and the first ten.
+pub(super) async fn find(tx: &mut Tx, query: &str) -> QueryResult<(i64, Vec<String>)> {
+    let wrapped = format!(
+        "WITH found (line) AS ({query})
+         SELECT (SELECT count(*) FROM found) AS count, ARRAY(SELECT line FROM found LIMIT 10) AS examples"
+    );
+    let found: Found = sql_query(wrapped).get_result(&mut **tx).await?;
+    Ok((found.count, found.examples))
+}

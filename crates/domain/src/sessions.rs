@@ -1,0 +1,214 @@
+//! Sessions and their refresh tokens. PostgreSQL holds the truth; whoever caches an answer bounds its age to a second.
+//!
+//! A session is live while it has not ended, has not expired, and is of its user's current epoch (raising the epoch ends
+//! all at once). Refresh tokens form one family a session: each use gives a child, and a use long after the first ends
+//! the session (RFC 9700, 4.14.2).
+
+mod store;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::accounts::Credentials;
+use crate::db::{self, DbError, Pool, Tx};
+use crate::outbox::{self, Job};
+use crate::token::{Key, Token};
+pub use store::LiveSession;
+
+/// How long a session lives at most, from signing in.
+pub const LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// How long a refresh token may be used again: several tabs, or an answer that was lost.
+pub const REUSE_GRACE: TimeDelta = TimeDelta::seconds(10);
+
+/// `last_seen_at` is written this often at most.
+const SEEN_RESOLUTION: TimeDelta = TimeDelta::minutes(1);
+
+/// The longest user agent that is kept, in characters.
+const LONGEST_USER_AGENT: usize = 256;
+
+/// Where a session comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// The prefix of the client's address, such as `203.0.113.0/24`.
+    pub ip_prefix: String,
+}
+
+/// A session that has just started or gone on.
+#[derive(Debug)]
+pub struct Started {
+    /// The session.
+    pub session_id: Uuid,
+    /// Whose.
+    pub user_id: Uuid,
+    /// What continues it.
+    pub refresh: Token,
+    /// When it ends at the latest.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The account changed since its password was checked (reset, deleted, blocked): the check counts no more.
+    #[error("the account changed meanwhile")]
+    Overtaken,
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Starts a session for somebody whose password was just checked against `checked`. Outstanding reset links are void
+/// from here on: the owner remembers the password.
+pub async fn start(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    checked: &Credentials,
+    origin: &Origin,
+) -> Result<Started, StartError> {
+    let refresh = Token::random();
+    let session_id = Uuid::now_v7();
+    let user_agent: String = origin.user_agent.chars().take(LONGEST_USER_AGENT).collect();
+    let expires_at = now + LIFETIME;
+    let mut tx = Tx::begin(pool).await?;
+    if crate::accounts::lock(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
+        return Err(StartError::Overtaken);
+    }
+    let row = store::NewSession {
+        id: session_id,
+        user_id: checked.user_id,
+        epoch: checked.session_epoch,
+        created_at: now,
+        last_seen_at: now,
+        expires_at,
+        user_agent,
+        ip_prefix: origin.ip_prefix.clone(),
+    };
+    store::insert(&mut tx, row).await.map_err(DbError::from)?;
+    store::insert_token(&mut tx, Uuid::now_v7(), session_id, None, refresh.digest().as_slice(), now)
+        .await
+        .map_err(DbError::from)?;
+    crate::recovery::void_all(&mut tx, now, checked.user_id).await?;
+    tx.commit().await?;
+    Ok(Started { session_id, user_id: checked.user_id, refresh, expires_at })
+}
+
+/// The session with this id, if it is live.
+pub async fn find_live(pool: &Pool, now: DateTime<Utc>, id: Uuid) -> Result<Option<LiveSession>, DbError> {
+    let mut connection = db::get(pool).await?;
+    let found = store::find_live(&mut connection, id, now).await?;
+    if let Some(session) = found.as_ref().filter(|session| now - session.last_seen_at > SEEN_RESOLUTION) {
+        store::touch(&mut connection, session.id, now, now - SEEN_RESOLUTION).await?;
+    }
+    Ok(found)
+}
+
+/// Why a session did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// Unknown, of a session that ended, or malformed. One answer for all.
+    #[error("the refresh token is not valid")]
+    InvalidToken,
+    /// Used a second time after the grace: somebody else has it. The session was ended and the owner is told.
+    #[error("the refresh token was used before")]
+    Reused {
+        /// The session that ended.
+        session_id: Uuid,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<diesel::result::Error> for RefreshError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// The session that a refresh token belongs to, spent or not, for checks that come before its use.
+pub async fn session_of(pool: &Pool, token: &Token) -> Result<Option<Uuid>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::session_of(&mut connection, token.digest().as_slice()).await?)
+}
+
+/// Uses a refresh token. All uses within [`REUSE_GRACE`] of the first get the same child: it is derived from its parent,
+/// so nothing secret need be stored to repeat it.
+pub async fn refresh(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    key: &Key,
+    token: &Token,
+) -> Result<Started, RefreshError> {
+    let mut tx = Tx::begin(pool).await?;
+    let found = store::lock_token(&mut tx, token.digest().as_slice(), now).await?;
+    let parent = found.ok_or(RefreshError::InvalidToken)?;
+    let child = key.token("refresh", token.bytes());
+    match parent.used_at {
+        None => {
+            store::spend_token(&mut tx, parent.id, now).await?;
+            let digest = child.digest();
+            store::insert_token(
+                &mut tx,
+                Uuid::now_v7(),
+                parent.session_id,
+                Some(parent.id),
+                digest.as_slice(),
+                now,
+            )
+            .await?;
+            store::touch(&mut tx, parent.session_id, now, now).await?;
+        }
+        Some(used_at) if now - used_at <= REUSE_GRACE => {}
+        Some(_) => {
+            store::end(&mut tx, parent.session_id, now, "refresh_reused").await?;
+            let job = Job::SendRefreshReused { session_id: parent.session_id };
+            outbox::enqueue(&mut tx, &job, outbox::Options::default()).await?;
+            tx.commit().await?;
+            return Err(RefreshError::Reused { session_id: parent.session_id });
+        }
+    }
+    tx.commit().await?;
+    Ok(Started {
+        session_id: parent.session_id,
+        user_id: parent.user_id,
+        refresh: child,
+        expires_at: parent.expires_at,
+    })
+}
+
+/// Ends one session of a user. Returns whether it was live.
+pub async fn end(pool: &Pool, now: DateTime<Utc>, session_id: Uuid, reason: &str) -> Result<bool, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::end(&mut connection, session_id, now, reason).await?)
+}
+
+/// Ends all sessions of a user but `keep`, by raising the epoch. The caller holds the lock on the user's row. Returns
+/// the sessions that were live.
+pub(crate) async fn end_all(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    keep: Option<Uuid>,
+    reason: &str,
+) -> Result<Vec<Uuid>, DbError> {
+    let epoch = store::raise_epoch(tx, user_id).await?;
+    if let Some(keep) = keep {
+        store::move_to_epoch(tx, keep, user_id, epoch).await?;
+    }
+    Ok(store::end_others(tx, user_id, epoch, now, reason).await?)
+}
+
+/// Whose session it was that ended, and when.
+pub async fn ended(pool: &Pool, session_id: Uuid) -> Result<Option<(Uuid, DateTime<Utc>)>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::ended(&mut connection, session_id).await?)
+}
+
+/// Removes sessions that expired or ended before `before`, with their tokens.
+pub(crate) async fn purge(pool: &Pool, before: DateTime<Utc>) -> Result<usize, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::purge(&mut connection, before).await?)
+}
