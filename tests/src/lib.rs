@@ -1,1 +1,3 @@
-//! placeholder
+//! What tests share: the machinery around the system under test. No rule of the product lives here.
+
+pub mod smtp;

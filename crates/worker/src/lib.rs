@@ -1,1 +1,3 @@
-//! placeholder
+//! Runs jobs: sends mail.
+
+pub mod mailer;

@@ -1,0 +1,3 @@
+//! The worker against real counterparts, one module a subject.
+
+mod mailer;
