@@ -1,1 +1,17 @@
-//! placeholder
+//! The HTTP API: parse, authenticate, limit, call domain, render.
+//!
+//! [`build`] is the one entry, for the binary and for tests.
+
+pub mod app;
+pub mod auth;
+pub mod body;
+pub mod client_ip;
+pub mod config;
+pub mod hashing;
+pub mod middleware;
+pub mod problem;
+pub mod query;
+pub mod routes;
+pub mod server;
+
+pub use server::{Server, build};

@@ -1,2 +1,67 @@
-//! The `api` binary.
-fn main() {}
+//! The `api` binary: serves, and migrates the database.
+
+use std::process::ExitCode;
+
+use api::config::Config;
+use clap::{Parser, Subcommand};
+use domain::config::{ConfigError, Settings};
+use domain::{db, telemetry};
+
+/// The Trellis HTTP API. Settings come from the environment; see the README for all of them.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the API until SIGTERM or SIGINT.
+    Serve,
+    /// Brings the database to this version's schema. Safe to run by several at once.
+    Migrate,
+}
+
+/// Exit status for a wrong configuration.
+const WRONG_CONFIGURATION: u8 = 2;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Serve => serve().await,
+        Command::Migrate => migrate().await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            let wrong = error.is::<ConfigError>();
+            if wrong { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let config = Config::read(Settings::from_env())?;
+    telemetry::init(config.common.log_format);
+    api::build(config).await?.run().await
+}
+
+async fn migrate() -> anyhow::Result<()> {
+    let config = Config::read(Settings::from_env())?;
+    telemetry::init(config.common.log_format);
+    for name in db::migrate::run(&config.common.database_url).await? {
+        tracing::info!(name, "ran a migration");
+    }
+    Ok(())
+}
+
+#[allow(
+    clippy::print_stderr,
+    reason = "the log may not be set up yet, and this is for whoever typed the command"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("api: {error:#}");
+}

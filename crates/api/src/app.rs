@@ -1,0 +1,87 @@
+//! What all handlers share: one [`State`] for the whole process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::{HttpRequest, web};
+use domain::clock::Clock;
+use domain::config::Keys;
+use domain::db::{self, Pool};
+
+use crate::auth::cookies::Cookies;
+use crate::auth::jwt::Jwt;
+use crate::auth::sessions::{SessionSource, Sessions};
+use crate::config::Config;
+use crate::hashing::Hasher;
+use crate::problem::Problem;
+
+/// What all handlers share. Handlers take it as `state: Shared`.
+pub struct State {
+    /// The settings.
+    pub config: Config,
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Clock,
+    /// Access tokens.
+    pub jwt: Jwt,
+    /// Cookie names and attributes.
+    pub cookies: Cookies,
+    /// Which sessions live.
+    pub sessions: Sessions,
+    /// Passwords.
+    pub hasher: Hasher,
+    draining: AtomicBool,
+}
+
+/// The state, as handlers take it.
+pub type Shared = web::Data<State>;
+
+impl State {
+    /// Makes everything that the configuration describes. Connects to nothing yet.
+    pub fn new(
+        config: Config,
+        sessions: impl FnOnce(&Pool) -> Arc<dyn SessionSource>,
+    ) -> anyhow::Result<Self> {
+        let common = &config.common;
+        let pool = db::connect(&common.database_url, common.database_pool)?;
+        Ok(Self {
+            jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
+            cookies: Cookies::new(common.env),
+            sessions: Sessions::new(sessions(&pool)),
+            hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
+            clock: Clock::system(),
+            draining: AtomicBool::new(false),
+            pool,
+            config,
+        })
+    }
+
+    /// The state behind a request.
+    pub fn of(request: &HttpRequest) -> Result<&Self, Problem> {
+        let shared = request.app_data::<Shared>();
+        shared
+            .map(|shared| &***shared)
+            .ok_or_else(|| Problem::internal(anyhow::anyhow!("the app has no state")))
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Keys {
+        &self.config.common.keys
+    }
+
+    /// Our own origin.
+    pub fn origin(&self) -> &str {
+        self.config.common.public_url.origin()
+    }
+
+    /// Whether the process is about to stop, and load balancers should look elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Tells load balancers to look elsewhere.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,97 @@
+//! Who is calling: the access token, by header or by cookie, and whether its session still lives.
+//!
+//! A valid token is not enough: its session may have ended a moment ago. The truth about that is in PostgreSQL; see
+//! [`sessions`] for how long a cache may believe otherwise.
+
+pub mod cookies;
+pub mod csrf;
+pub mod jwt;
+pub mod sessions;
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{FromRequest, HttpRequest};
+use uuid::Uuid;
+
+use crate::app::State;
+use crate::middleware::context;
+use crate::problem::Problem;
+use jwt::Access;
+
+/// How a client carries its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In cookies, as browsers do.
+    Cookie,
+    /// In the `Authorization` header.
+    Bearer,
+}
+
+/// A signed-in user. The guard of a route that wants one puts it there; a handler takes it as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: Uuid,
+    /// The session.
+    pub session_id: Uuid,
+    /// How the token came.
+    pub transport: Transport,
+}
+
+/// Whoever calls, on a route that anybody may call: `None` without a token of a live session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaybeCaller(pub Option<Caller>);
+
+/// The caller that the token names, its session not yet looked at.
+pub(crate) fn claimed(state: &State, headers: &HeaderMap) -> Option<Caller> {
+    let (token, transport) = match headers.get(header::AUTHORIZATION) {
+        Some(value) => (bearer(value.to_str().ok()?)?, Transport::Bearer),
+        None => (state.cookies.read(headers, &cookies::ACCESS)?, Transport::Cookie),
+    };
+    let Access { user_id, session_id } = state.jwt.verify(token, state.clock.now())?;
+    Some(Caller { user_id, session_id, transport })
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750, 2.1); the scheme has no case.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The caller, if their session lives.
+pub(crate) async fn authenticate(state: &State, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = claimed(state, headers).ok_or_else(Problem::unauthenticated)?;
+    if state.sessions.is_live(caller.session_id, caller.user_id).await? {
+        Ok(caller)
+    } else {
+        Err(Problem::unauthenticated())
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = context(request).map(|context| context.caller.get());
+        let missing = || Problem::internal(anyhow::anyhow!("this route's row does not ask for a user"));
+        ready(caller.and_then(|caller| caller.ok_or_else(missing)))
+    }
+}
+
+impl FromRequest for MaybeCaller {
+    type Error = Problem;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let state = State::of(&request)?;
+            let Some(caller) = claimed(state, request.headers()) else { return Ok(Self(None)) };
+            let live = state.sessions.is_live(caller.session_id, caller.user_id).await?;
+            Ok(Self(live.then_some(caller)))
+        })
+    }
+}

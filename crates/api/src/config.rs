@@ -1,0 +1,274 @@
+//! The settings of the api.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use domain::config::{AppEnv, Common, ConfigError, Settings};
+use ipnet::IpNet;
+
+/// The largest body, in bytes. Nothing here needs more than a few hundred.
+pub const BODY_LIMIT: u64 = 64 * 1024;
+
+/// The parameters OWASP's password storage cheat sheet gives as the least for Argon2id with 19 MiB.
+const LEAST_ARGON2: Argon2Params = Argon2Params { memory_kib: 19_456, iterations: 2, parallelism: 1 };
+
+/// What an address setting takes.
+const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080";
+
+/// What a hash costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argon2Params {
+    /// `ARGON2_MEMORY_KIB`
+    pub memory_kib: u32,
+    /// `ARGON2_ITERATIONS`
+    pub iterations: u32,
+    /// `ARGON2_PARALLELISM`
+    pub parallelism: u32,
+}
+
+/// The settings of the api.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Those shared with the worker.
+    pub common: Common,
+    /// `HTTP_ADDR`
+    pub http_addr: SocketAddr,
+    /// `METRICS_ADDR`
+    pub metrics_addr: SocketAddr,
+    /// `HTTP_WORKERS`: threads that serve requests.
+    pub http_workers: usize,
+    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `ALLOWED_ORIGINS`: whose pages may call the API with cookies, besides our own.
+    pub allowed_origins: Vec<String>,
+    /// `RATE_LIMITS`
+    pub rate_limits: bool,
+    /// `API_REPLICAS`: by how much the limits are divided while Redis is down.
+    pub api_replicas: u32,
+    /// `ARGON2_*`
+    pub argon2: Argon2Params,
+    /// `HASH_THREADS`: passwords hashed at once.
+    pub hash_threads: usize,
+    /// `HASH_QUEUE`: passwords that wait for a thread.
+    pub hash_queue: usize,
+    /// `PASSWORD_MIN_LENGTH`, in characters.
+    pub password_min_length: usize,
+    /// `DRAIN_SECONDS`: how long it goes on serving after SIGTERM while `/health/ready` says no.
+    pub drain: Duration,
+    /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
+    pub mail_dir: PathBuf,
+    /// How long a body may take to arrive. Not a setting: tests shorten it.
+    pub body_timeout: Duration,
+}
+
+impl Config {
+    /// Reads every setting; an error names all that are wrong.
+    pub fn read(mut settings: Settings) -> Result<Self, ConfigError> {
+        let config = Self::collect(&mut settings);
+        settings.finish(|| config)
+    }
+
+    fn collect(settings: &mut Settings) -> Option<Self> {
+        let common = Common::read(settings);
+        let production = common.as_ref().is_none_or(|common| common.env == AppEnv::Production);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let http_addr = settings.or("HTTP_ADDR", SocketAddr::from(([127, 0, 0, 1], 8080)), ADDRESS);
+        let metrics_addr = settings.or("METRICS_ADDR", SocketAddr::from(([127, 0, 0, 1], 9090)), ADDRESS);
+        let http_workers = number(settings, "HTTP_WORKERS", cores, 1..=1_024);
+        let trusted_proxies =
+            list(settings, "TRUSTED_PROXIES", "networks such as 10.0.0.0/8, with commas between", |s| {
+                s.parse::<IpNet>().ok().or_else(|| s.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+            });
+        let mut allowed_origins = list(
+            settings,
+            "ALLOWED_ORIGINS",
+            "origins such as https://app.example, with commas between",
+            origin,
+        )?;
+        if !production {
+            allowed_origins.extend(development_origins(http_addr));
+        }
+        let rate_limits = settings.or("RATE_LIMITS", Switch(true), "`on` or `off`");
+        if production && rate_limits == Some(Switch(false)) {
+            settings.problem("RATE_LIMITS", "is refused as `off` in production");
+        }
+        let api_replicas = number(settings, "API_REPLICAS", 1_u32, 1..=10_000);
+        if settings.peek("REGISTRATION").is_some_and(|mode| mode != "open") {
+            settings.problem("REGISTRATION", "takes only `open` so far");
+        }
+        let argon2 = argon2(settings, production);
+        let hash_threads = number(settings, "HASH_THREADS", cores, 1..=1_024);
+        let hash_queue = number(settings, "HASH_QUEUE", 128, 1..=100_000);
+        let password_min_length = number(settings, "PASSWORD_MIN_LENGTH", 8, 8..=64);
+        let drain = number(settings, "DRAIN_SECONDS", if production { 5 } else { 0 }, 0..=3_600);
+        let mail_dir = settings.or("MAIL_DIR", PathBuf::from(".dev/mail"), "a directory");
+        Some(Self {
+            common: common?,
+            http_addr: http_addr?,
+            metrics_addr: metrics_addr?,
+            http_workers: http_workers?,
+            trusted_proxies: trusted_proxies?,
+            allowed_origins,
+            rate_limits: rate_limits?.0,
+            api_replicas: api_replicas?,
+            argon2: argon2?,
+            hash_threads: hash_threads?,
+            hash_queue: hash_queue?,
+            password_min_length: password_min_length?,
+            drain: Duration::from_secs(drain?),
+            mail_dir: mail_dir?,
+            body_timeout: Duration::from_secs(10),
+        })
+    }
+
+    /// Whether pages of `origin` may call us with cookies: our own, and those that are allowed by name.
+    pub fn is_allowed_origin(&self, origin: &str) -> bool {
+        origin == self.common.public_url.origin() || self.allowed_origins.iter().any(|known| known == origin)
+    }
+}
+
+fn argon2(settings: &mut Settings, production: bool) -> Option<Argon2Params> {
+    let memory = number(settings, "ARGON2_MEMORY_KIB", LEAST_ARGON2.memory_kib, 8..=1_048_576);
+    let iterations = number(settings, "ARGON2_ITERATIONS", LEAST_ARGON2.iterations, 1..=100);
+    let parallelism = number(settings, "ARGON2_PARALLELISM", LEAST_ARGON2.parallelism, 1..=64);
+    let params = Argon2Params { memory_kib: memory?, iterations: iterations?, parallelism: parallelism? };
+    if production && params.memory_kib < LEAST_ARGON2.memory_kib {
+        settings.problem("ARGON2_MEMORY_KIB", "wants 19456 at least in production");
+    }
+    if production && params.iterations < LEAST_ARGON2.iterations {
+        settings.problem("ARGON2_ITERATIONS", "wants 2 at least in production");
+    }
+    if params.memory_kib < 8 * params.parallelism {
+        settings.problem("ARGON2_MEMORY_KIB", "wants 8 times ARGON2_PARALLELISM at least");
+    }
+    Some(params)
+}
+
+/// A number within a range.
+fn number<T>(settings: &mut Settings, name: &str, default: T, range: std::ops::RangeInclusive<T>) -> Option<T>
+where
+    T: FromStr + PartialOrd + std::fmt::Display,
+{
+    let wants = format!("a number from {} to {}", range.start(), range.end());
+    let number = settings.or(name, default, &wants)?;
+    if !range.contains(&number) {
+        settings.problem(name, &format!("wants {wants}"));
+        return None;
+    }
+    Some(number)
+}
+
+/// A list with commas between; empty when unset.
+fn list<T>(
+    settings: &mut Settings,
+    name: &str,
+    wants: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<T>> {
+    let text = settings.or(name, String::new(), wants)?;
+    let items: Option<Vec<T>> =
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(parse).collect();
+    if items.is_none() {
+        settings.problem(name, &format!("wants {wants}"));
+    }
+    items
+}
+
+/// An origin exactly as browsers send it (RFC 6454, 6.2).
+fn origin(text: &str) -> Option<String> {
+    let origin = url::Url::parse(text).ok()?.origin();
+    (origin.is_tuple() && text.starts_with("http") && origin.ascii_serialization() == text)
+        .then(|| text.to_owned())
+}
+
+/// Where front ends run on a developer's machine, and the other names of our own address there.
+fn development_origins(http_addr: Option<SocketAddr>) -> Vec<String> {
+    let ports = [Some(3000), Some(5173), http_addr.map(|addr| addr.port())];
+    let origins = ports
+        .into_iter()
+        .flatten()
+        .flat_map(|port| ["localhost", "127.0.0.1"].map(|host| format!("http://{host}:{port}")));
+    origins.collect()
+}
+
+/// `on` or `off`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Switch(bool);
+
+impl FromStr for Switch {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "on" => Ok(Self(true)),
+            "off" => Ok(Self(false)),
+            _ => Err(()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A configuration for tests, with some settings changed.
+    pub(crate) fn config(changes: &[(&str, &str)]) -> Result<Config, String> {
+        let mut values = std::collections::BTreeMap::from([
+            ("APP_ENV", "development"),
+            ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+            ("REDIS_URL", "redis://127.0.0.1:1/"),
+            ("SECRET_KEY", "k3Zq8vYw0pLm5Rt7Xc2Nb9Hs4Jd6Gf1A"),
+        ]);
+        values.extend(changes.iter().copied());
+        Config::read(Settings::from_map(values)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_usable() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.http_addr.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.argon2, LEAST_ARGON2);
+        assert!(config.rate_limits && config.trusted_proxies.is_empty());
+        for origin in ["http://localhost:3000", "http://localhost:5173", "http://127.0.0.1:8080"] {
+            assert!(config.is_allowed_origin(origin), "{origin}");
+        }
+        assert!(!config.is_allowed_origin("http://localhost:3001"));
+        assert!(!config.is_allowed_origin("null"));
+    }
+
+    #[test]
+    fn production_refuses_what_is_weak_and_allows_only_named_origins() {
+        let production = [("APP_ENV", "production"), ("PUBLIC_URL", "https://trellis.example")];
+        let with = |changes: &[(&str, &str)]| config(&[&production[..], changes].concat());
+        let good = with(&[("ALLOWED_ORIGINS", "https://app.example, https://b.example:8443")]).unwrap();
+        assert!(good.is_allowed_origin("https://b.example:8443"));
+        assert!(good.is_allowed_origin("https://trellis.example"));
+        assert!(!good.is_allowed_origin("http://localhost:3000"));
+        assert_eq!(good.drain, Duration::from_secs(5));
+        for (name, value) in [
+            ("RATE_LIMITS", "off"),
+            ("ARGON2_MEMORY_KIB", "8192"),
+            ("ARGON2_ITERATIONS", "1"),
+            ("PASSWORD_MIN_LENGTH", "7"),
+            ("REGISTRATION", "verified"),
+            ("ALLOWED_ORIGINS", "*"),
+            ("ALLOWED_ORIGINS", "https://app.example/"),
+            ("ALLOWED_ORIGINS", "https://App.example"),
+            ("ALLOWED_ORIGINS", "null"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("HTTP_ADDR", "8080"),
+            ("HASH_THREADS", "0"),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_networks_or_addresses() {
+        let config = config(&[("TRUSTED_PROXIES", "10.0.0.0/8, ::1,192.0.2.7")]).unwrap();
+        let texts: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.0.0.0/8", "::1/128", "192.0.2.7/32"]);
+    }
+}

@@ -1,0 +1,147 @@
+//! The route table: every route in one list, with who may call it.
+//!
+//! From a [`Row`] come the registration, the answer to wrong methods with `Allow`, the guard in front of the handler, and
+//! what the tests iterate over. A handler never runs without its guard: origin and CSRF checks on every unsafe method, the
+//! session on every route that wants a user.
+
+pub mod health;
+
+mod guard;
+
+use std::future::ready;
+
+use actix_web::dev::Handler;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::ServiceConfig;
+use actix_web::{FromRequest, HttpResponse, Responder, Route, web};
+
+use crate::problem::{Code, Problem};
+use guard::Guard;
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A signed-in user: the handler takes a [`Caller`](crate::auth::Caller).
+    User,
+    /// Whoever has a refresh token, which the handler looks at itself.
+    Refresh,
+}
+
+/// One route.
+pub struct Row {
+    /// The method; GET rows answer HEAD too.
+    pub method: Method,
+    /// The path pattern, in its canonical slash form.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// Whether it is part of the API, and so of the OpenAPI document.
+    pub documented: bool,
+    route: Box<dyn Fn(Guard) -> Route>,
+}
+
+impl Row {
+    fn new<F, Args>(method: Method, path: &'static str, access: Access, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let route = Box::new(move |guard| guard::route(guard, handler.clone()));
+        Self { method, path, access, documented: true, route }
+    }
+
+    /// A row that the OpenAPI document leaves out: a page or a file.
+    fn undocumented(mut self) -> Self {
+        self.documented = false;
+        self
+    }
+
+    /// Whether it may change something, so that a forged request would do harm.
+    pub fn is_unsafe(&self) -> bool {
+        !self.method.is_safe()
+    }
+
+    fn guard(&self) -> Guard {
+        Guard { method: self.method.clone(), path: self.path, access: self.access }
+    }
+}
+
+/// Every route. Static paths come before patterns: the first match is taken.
+pub fn table() -> Vec<Row> {
+    use Access::Public;
+    let get = Method::GET;
+    vec![
+        Row::new(get.clone(), "/health/live", Public, health::live),
+        Row::new(get, "/health/ready", Public, health::ready),
+    ]
+}
+
+/// Registers the table.
+pub(crate) fn register(config: &mut ServiceConfig) {
+    let mut by_path: Vec<(&'static str, Vec<Row>)> = Vec::new();
+    for row in table() {
+        match by_path.iter_mut().find(|(path, _)| *path == row.path) {
+            Some((_, rows)) => rows.push(row),
+            None => by_path.push((row.path, vec![row])),
+        }
+    }
+    for (path, rows) in by_path {
+        let allow = allow(&rows);
+        let mut resource = web::resource(path);
+        for row in rows {
+            resource = resource.route((row.route)(row.guard()));
+        }
+        config.service(resource.default_service(web::to(move || ready(wrong_method(&allow)))));
+    }
+    config.default_service(web::to(|| async { HttpResponse::from_error(Problem::new(Code::NotFound)) }));
+}
+
+fn allow(rows: &[Row]) -> HeaderValue {
+    let mut methods: Vec<&str> = Vec::new();
+    for row in rows {
+        methods.push(row.method.as_str());
+        if row.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("GET"))
+}
+
+fn wrong_method(allow: &HeaderValue) -> HttpResponse {
+    HttpResponse::from_error(Problem::new(Code::MethodNotAllowed).header(header::ALLOW, allow.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_of_each_path_is_one_row() {
+        let mut seen = std::collections::HashSet::new();
+        for row in table() {
+            assert!(
+                seen.insert((row.method.clone(), row.path)),
+                "{} {} is there twice",
+                row.method,
+                row.path
+            );
+        }
+    }
+
+    #[test]
+    fn h9_paths_have_one_slash_form() {
+        for row in table() {
+            let file = row.path.ends_with(".json") || row.path.starts_with("/api/docs/");
+            assert_eq!(
+                row.path.ends_with('/'),
+                row.path.starts_with("/api/") && !file || row.path == "/api/docs/",
+                "{}",
+                row.path
+            );
+        }
+    }
+}
