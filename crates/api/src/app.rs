@@ -1,6 +1,5 @@
 //! What all handlers share: one [`State`] for the whole process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::{HttpRequest, web};
@@ -10,7 +9,7 @@ use domain::db::{self, Pool};
 
 use crate::auth::cookies::Cookies;
 use crate::auth::jwt::Jwt;
-use crate::auth::sessions::{SessionSource, Sessions};
+use crate::auth::sessions::Sessions;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::problem::Problem;
@@ -44,13 +43,14 @@ impl State {
         sessions: impl FnOnce(&Pool) -> Arc<dyn SessionSource>,
     ) -> anyhow::Result<Self> {
         let common = &config.common;
+        let clock = Clock::system();
         let pool = db::connect(&common.database_url, common.database_pool)?;
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
             cookies: Cookies::new(common.env),
-            sessions: Sessions::new(sessions(&pool)),
+            sessions: Sessions::new(pool.clone(), clock.clone()),
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
-            clock: Clock::system(),
+            clock,
             draining: AtomicBool::new(false),
             pool,
             config,

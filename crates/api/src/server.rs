@@ -5,7 +5,6 @@
 //! once.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server as HttpServerRun;
@@ -56,7 +55,7 @@ impl Handle {
 
 /// Builds everything and binds the addresses.
 pub async fn build(config: Config) -> anyhow::Result<Server> {
-    let state = web::Data::new(State::new(config, |_| Arc::new(crate::auth::sessions::Nobody))?);
+    let state = web::Data::new(State::new(config)?);
     let config = &state.config;
     let app_state = state.clone();
     let server = HttpServer::new(move || {

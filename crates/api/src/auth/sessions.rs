@@ -1,44 +1,27 @@
 //! Whether a session lives.
-//!
-//! PostgreSQL knows.
 
-use std::sync::Arc;
-
-use futures_util::future::BoxFuture;
+use domain::clock::Clock;
+use domain::db::Pool;
 use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// Where sessions are looked up.
-pub trait SessionSource: Send + Sync {
-    /// The user of a session that lives, or `None`.
-    fn find_live(&self, session_id: Uuid) -> BoxFuture<'_, anyhow::Result<Option<Uuid>>>;
-}
-
 /// Answers whether sessions live.
 #[derive(Clone)]
 pub struct Sessions {
-    source: Arc<dyn SessionSource>,
+    pool: Pool,
+    clock: Clock,
 }
 
 impl Sessions {
-    /// Looks sessions up in `source`.
-    pub fn new(source: Arc<dyn SessionSource>) -> Self {
-        Self { source }
+    /// Looks sessions up in the database.
+    pub fn new(pool: Pool, clock: Clock) -> Self {
+        Self { pool, clock }
     }
 
     /// Whether this session of this user lives.
     pub async fn is_live(&self, session_id: Uuid, user_id: Uuid) -> Result<bool, Problem> {
-        let owner = self.source.find_live(session_id).await.map_err(Problem::unavailable)?;
-        Ok(owner == Some(user_id))
-    }
-}
-
-/// Knows no session.
-pub struct Nobody;
-
-impl SessionSource for Nobody {
-    fn find_live(&self, _: Uuid) -> BoxFuture<'_, anyhow::Result<Option<Uuid>>> {
-        Box::pin(async { Ok(None) })
+        let found = domain::sessions::find_live(&self.pool, self.clock.now(), session_id).await;
+        Ok(found.map_err(Problem::unavailable)?.is_some_and(|session| session.user_id == user_id))
     }
 }
