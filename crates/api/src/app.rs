@@ -3,10 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::{HttpRequest, web};
+use anyhow::Context as _;
 use domain::clock::Clock;
 use domain::config::Keys;
 use domain::db::{self, Pool};
+use domain::outbox::relay::Wake;
+use domain::queue::Queues;
 
+use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
@@ -26,6 +30,12 @@ pub struct State {
     pub jwt: Jwt,
     /// Cookie names and attributes.
     pub cookies: Cookies,
+    /// What browsers remember for us.
+    pub browser: Browser,
+    /// The queues that the relay pushes to.
+    pub queues: Queues,
+    /// Tells the relay that a job was promised.
+    pub wake: Wake,
     /// Which sessions live.
     pub sessions: Sessions,
     /// Passwords.
@@ -38,16 +48,17 @@ pub type Shared = web::Data<State>;
 
 impl State {
     /// Makes everything that the configuration describes. Connects to nothing yet.
-    pub fn new(
-        config: Config,
-        sessions: impl FnOnce(&Pool) -> Arc<dyn SessionSource>,
-    ) -> anyhow::Result<Self> {
+    pub fn new(config: Config) -> anyhow::Result<Self> {
         let common = &config.common;
         let clock = Clock::system();
+        let cookies = Cookies::new(common.env);
         let pool = db::connect(&common.database_url, common.database_pool)?;
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
-            cookies: Cookies::new(common.env),
+            cookies,
+            browser: Browser::new(cookies, &common.keys.referral),
+            queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
+            wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone()),
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
             clock,

@@ -7,7 +7,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{self, HeaderMap};
+use domain::sessions::Origin;
 use domain::token::Key;
 use ipnet::IpNet;
 
@@ -57,6 +58,15 @@ pub fn prefix(ip: IpAddr) -> IpNet {
 /// The prefix as limits and records know it: keyed, so that it can be compared and not read back.
 pub fn blinded_prefix(ip: IpAddr, privacy: &Key) -> [u8; 32] {
     privacy.mac(&[b"ip-prefix", prefix(ip).to_string().as_bytes()])
+}
+
+/// Where a session comes from, as its owner sees it later: the user agent, and no more of the address than its prefix.
+pub fn session_origin(request: &HttpRequest, trusted: &[IpNet]) -> Origin {
+    let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    Origin {
+        user_agent: user_agent.unwrap_or_default().to_owned(),
+        ip_prefix: prefix(of(request, trusted)).to_string(),
+    }
 }
 
 #[cfg(test)]

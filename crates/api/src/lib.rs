@@ -7,10 +7,12 @@ pub mod auth;
 pub mod body;
 pub mod client_ip;
 pub mod config;
+pub mod cursor;
 pub mod hashing;
 pub mod middleware;
 pub mod problem;
 pub mod query;
+pub mod reply;
 pub mod routes;
 pub mod server;
 

@@ -1,9 +1,10 @@
-//! The `api` binary: serves, and migrates the database.
+//! The `api` binary: serves, migrates the database, and gives rights.
 
 use std::process::ExitCode;
 
 use api::config::Config;
 use clap::{Parser, Subcommand};
+use domain::accounts::{self, Email};
 use domain::config::{ConfigError, Settings};
 use domain::{db, telemetry};
 
@@ -21,6 +22,18 @@ enum Command {
     Serve,
     /// Brings the database to this version's schema. Safe to run by several at once.
     Migrate,
+    /// Manages accounts from the command line.
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Makes the account with this e-mail address a programme manager.
+    Promote {
+        /// The address.
+        email: String,
+    },
 }
 
 /// Exit status for a wrong configuration.
@@ -32,6 +45,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve => serve().await,
         Command::Migrate => migrate().await,
+        Command::Admin(Admin::Promote { email }) => promote(&email).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +69,16 @@ async fn migrate() -> anyhow::Result<()> {
     for name in db::migrate::run(&config.common.database_url).await? {
         tracing::info!(name, "ran a migration");
     }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the answer of the command")]
+async fn promote(email: &str) -> anyhow::Result<()> {
+    let config = Config::read(Settings::from_env())?;
+    let email = Email::parse(email)?;
+    let pool = db::connect(&config.common.database_url, 1)?;
+    anyhow::ensure!(accounts::promote(&pool, &email).await?, "no live account has this address");
+    println!("done: from the next request on");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! at the edge of the request, and never sent: `detail` is for clients and carries no SQL, path, token or address.
 
 mod code;
+mod from_domain;
+mod schema;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +17,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
 pub use code::{Code, FieldCode};
+pub use schema::Schema;
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -62,6 +65,11 @@ impl Problem {
     /// Fields that are not valid.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(Code::Validation) }
+    }
+
+    /// One field of the body is not valid, for a reason of the domain.
+    pub fn of_field(pointer: &str, complaint: impl Into<crate::body::Complaint>) -> Self {
+        Self::validation(vec![complaint.into().at(pointer.to_owned())])
     }
 
     /// One field that is not valid.

@@ -6,7 +6,19 @@
 
 pub mod health;
 
+mod forgot_password;
 mod guard;
+mod login;
+mod logout;
+mod me;
+mod referral_codes;
+mod referral_stats;
+mod referrals;
+mod register;
+mod reset_password;
+mod rewards;
+mod token_refresh;
+mod verify_email;
 
 use std::future::ready;
 
@@ -72,9 +84,26 @@ impl Row {
 
 /// Every route. Static paths come before patterns: the first match is taken.
 pub fn table() -> Vec<Row> {
-    use Access::Public;
-    let get = Method::GET;
+    use Access::{Public, Refresh, User};
+    let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     vec![
+        Row::new(post.clone(), "/api/register/", Public, register::post),
+        Row::new(post.clone(), "/api/login/", Public, login::post),
+        Row::new(post.clone(), "/api/logout/", User, logout::post),
+        Row::new(post.clone(), "/api/token/refresh/", Refresh, token_refresh::post),
+        Row::new(post.clone(), "/api/forgot-password/", Public, forgot_password::post),
+        Row::new(post.clone(), "/api/reset-password/", Public, reset_password::post),
+        Row::new(post.clone(), "/api/verify-email/", Public, verify_email::post),
+        Row::new(post.clone(), "/api/verify-email/resend/", User, verify_email::resend),
+        Row::new(get.clone(), "/api/me/", User, me::get),
+        Row::new(patch, "/api/me/", User, me::patch),
+        Row::new(delete, "/api/me/", User, me::delete),
+        Row::new(post, "/api/me/password/", User, me::password),
+        Row::new(get.clone(), "/api/referrals/", User, referrals::get),
+        Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get),
+        Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get),
+        Row::new(get.clone(), "/api/rewards/", User, rewards::get),
+        Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),
     ]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::Server as HttpServerRun;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
+use domain::outbox::relay::Relay;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -120,7 +121,13 @@ impl Server {
             http_handle.stop(false).await;
             Ok(())
         };
+        // The last requests may promise jobs: the relay ends after them.
+        let (relay_stop, relay_shutdown) = watch::channel(false);
+        let relay = Relay::new(state.pool.clone(), state.queues.clone(), state.wake.clone());
+        let relaying = tokio::spawn(relay.run(relay_shutdown));
         let (served, stopped) = tokio::join!(http, stopping);
+        relay_stop.send_replace(true);
+        relaying.await?;
         served?;
         stopped
     }

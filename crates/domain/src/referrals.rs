@@ -80,7 +80,7 @@ impl fmt::Display for ReferralStatus {
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// A code that the person typed: an unknown one is an error to be mended.
-    Typed(Option<ReferralCode>),
+    Typed(ReferralCode),
     /// What a link carried, a code or a user id: an unknown one never stands in the way.
     Link(String),
 }
@@ -96,7 +96,7 @@ pub struct Referrer {
 /// The live account that a claim names, locked against deletion until the transaction ends.
 pub(crate) async fn find_referrer(tx: &mut Tx, claim: &Claim) -> Result<Option<Referrer>, DbError> {
     let code = match claim {
-        Claim::Typed(code) => code.clone(),
+        Claim::Typed(code) => Some(code.clone()),
         Claim::Link(text) => match Uuid::parse_str(text.trim()) {
             Ok(id) => return Ok(store::referrer_by_id(tx, id).await?),
             Err(_) => ReferralCode::parse(text).ok(),

@@ -70,8 +70,12 @@ impl Password {
         if is_weak(normal, own) { Err(PasswordError::Weak) } else { Ok(password) }
     }
 
-    /// The password itself, for hashing.
-    pub fn expose(&self) -> &str {
+    /// The password, for hashing.
+    pub fn into_secret(self) -> SecretString {
+        self.0
+    }
+
+    fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }

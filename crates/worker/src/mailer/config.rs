@@ -52,7 +52,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { step: Duration::from_secs(10), whole: Duration::from_secs(30), idle: Duration::from_secs(20) }
+        Self { step: Duration::from_secs(10), whole: Duration::from_secs(20), idle: Duration::from_secs(20) }
     }
 }
 

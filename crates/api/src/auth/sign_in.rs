@@ -1,0 +1,79 @@
+//! The answer to somebody who signed in, or whose session goes on: the same from both endpoints.
+
+use actix_web::HttpResponse;
+use domain::accounts::Account;
+use domain::sessions::Started;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::jwt::Access;
+use super::{Transport, cookies, csrf};
+use crate::app::State;
+use crate::problem::Problem;
+use crate::reply::User;
+
+/// What a browser gets: its tokens are in cookies.
+#[derive(Serialize, ToSchema)]
+pub struct CookieReply {
+    user: User,
+    /// What unsafe requests send as `X-CSRF-Token`; also in the readable CSRF cookie.
+    csrf_token: String,
+    /// Seconds until the access token is to be refreshed.
+    expires_in: i64,
+}
+
+/// What every other client gets.
+#[derive(Serialize, ToSchema)]
+pub struct BearerReply {
+    user: User,
+    /// What to send as `Authorization: Bearer`.
+    access_token: String,
+    /// What to send to `/api/token/refresh/`; good for one use.
+    refresh_token: String,
+    /// `Bearer`
+    token_type: &'static str,
+    /// Seconds until the access token is to be refreshed.
+    expires_in: i64,
+}
+
+/// Either.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes the reply for the OpenAPI document")]
+pub enum Reply {
+    /// With the bearer transport.
+    Bearer(BearerReply),
+    /// With the cookie transport.
+    Cookie(CookieReply),
+}
+
+/// Answers with the tokens of a session, in the client's transport.
+pub fn reply(
+    state: &State,
+    transport: Transport,
+    account: Account,
+    started: &Started,
+) -> Result<HttpResponse, Problem> {
+    let access = Access { user_id: started.user_id, session_id: started.session_id };
+    let access_token = state.jwt.sign(access, state.clock.now()).map_err(Problem::internal)?;
+    let refresh_token = started.refresh.expose();
+    let expires_in = cookies::ACCESS.max_age.whole_seconds();
+    let user = User::new(state, account);
+    if transport == Transport::Bearer {
+        let token_type = "Bearer";
+        let body = BearerReply { user, access_token, refresh_token, token_type, expires_in };
+        return Ok(HttpResponse::Ok().json(body));
+    }
+    let csrf_token = csrf_token(state, started.session_id);
+    let mut response = HttpResponse::Ok();
+    for cookie in state.cookies.signed_in(access_token, refresh_token, csrf_token.clone()) {
+        response.cookie(cookie);
+    }
+    response.cookie(state.browser.device_cookie(started.user_id));
+    Ok(response.json(CookieReply { user, csrf_token, expires_in }))
+}
+
+fn csrf_token(state: &State, session_id: Uuid) -> String {
+    csrf::token(&state.keys().csrf, session_id)
+}

@@ -1,0 +1,133 @@
+//! What the domain's errors become for a client: one place, so that a new variant is looked at here.
+
+use std::time::Duration;
+
+use domain::accounts::{
+    EmailError, GuardedError, PasswordError, RegisterError, RenameError, UsernameError, VerifyError,
+};
+use domain::db::DbError;
+use domain::recovery::ResetError;
+use domain::referrals::MalformedCode;
+use domain::sessions::{RefreshError, StartError};
+
+use super::{Code, FieldCode, Problem};
+use crate::body::Complaint;
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        if error.is_transient() {
+            Self::unavailable(error).retry_after(Duration::from_secs(1))
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::EmailTaken => Self::new(Code::EmailTaken),
+            RegisterError::UsernameTaken => Self::new(Code::UsernameTaken),
+            RegisterError::UnknownReferralCode => {
+                Self::field("/referral_code", FieldCode::InvalidReferralCode)
+            }
+            RegisterError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<RenameError> for Problem {
+    fn from(error: RenameError) -> Self {
+        match error {
+            RenameError::UsernameTaken => Self::new(Code::UsernameTaken),
+            RenameError::NoSuchAccount => Self::unauthenticated(),
+            RenameError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<GuardedError> for Problem {
+    fn from(error: GuardedError) -> Self {
+        match error {
+            // The password that was checked is not the account's any more.
+            GuardedError::Overtaken => Self::new(Code::InvalidCredentials),
+            GuardedError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Overtaken => Self::new(Code::InvalidCredentials),
+            StartError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::InvalidToken | RefreshError::Reused { .. } => Self::unauthenticated(),
+            RefreshError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::InvalidToken => Self::new(Code::InvalidToken),
+            VerifyError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetError> for Problem {
+    fn from(error: ResetError) -> Self {
+        match error {
+            ResetError::InvalidToken => Self::new(Code::InvalidToken),
+            ResetError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<EmailError> for Complaint {
+    fn from(error: EmailError) -> Self {
+        let code = match error {
+            EmailError::TooLong => FieldCode::TooLong,
+            EmailError::Malformed => FieldCode::InvalidEmail,
+        };
+        Self::new(code, format!("{error}."))
+    }
+}
+
+impl From<UsernameError> for Complaint {
+    fn from(error: UsernameError) -> Self {
+        let code = match error {
+            UsernameError::TooShort => FieldCode::TooShort,
+            UsernameError::TooLong => FieldCode::TooLong,
+            UsernameError::Malformed => FieldCode::InvalidUsername,
+            UsernameError::Reserved => FieldCode::UsernameReserved,
+        };
+        Self::new(code, format!("{error}."))
+    }
+}
+
+impl From<PasswordError> for Complaint {
+    fn from(error: PasswordError) -> Self {
+        let code = match error {
+            PasswordError::TooShort(_) => FieldCode::TooShort,
+            PasswordError::TooLong => FieldCode::TooLong,
+            PasswordError::ControlCharacter => FieldCode::InvalidCharacter,
+            PasswordError::Weak => FieldCode::WeakPassword,
+        };
+        Self::new(code, format!("{error}."))
+    }
+}
+
+impl From<MalformedCode> for Complaint {
+    fn from(_: MalformedCode) -> Self {
+        FieldCode::InvalidReferralCode.into()
+    }
+}

@@ -1,0 +1,87 @@
+//! Replies that several endpoints share.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderValue};
+use chrono::{DateTime, Utc};
+use domain::accounts::Account;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::State;
+
+/// An account, as its holder sees it.
+#[derive(Serialize, ToSchema)]
+pub struct User {
+    /// The id (UUID v7).
+    id: Uuid,
+    /// The name.
+    username: String,
+    /// The normalised e-mail address.
+    email: String,
+    /// Whether the address was confirmed.
+    email_verified: bool,
+    /// The code that friends register with.
+    referral_code: String,
+    /// The link to share.
+    referral_url: String,
+    /// When the account was made.
+    created_at: DateTime<Utc>,
+    /// `user` or `admin`.
+    #[schema(pattern = "^(user|admin)$")]
+    role: String,
+}
+
+impl User {
+    /// The reply about an account.
+    pub fn new(state: &State, account: Account) -> Self {
+        Self {
+            id: account.id,
+            username: account.username,
+            email: account.email,
+            email_verified: account.email_verified_at.is_some(),
+            referral_url: referral_url(state, &account.referral_code),
+            referral_code: account.referral_code,
+            created_at: account.created_at,
+            role: account.role,
+        }
+    }
+}
+
+/// The link that brings friends: visits of it are counted.
+pub fn referral_url(state: &State, code: &str) -> String {
+    state.config.common.public_url.join(&format!("/r/{code}"))
+}
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, in order.
+    items: Vec<T>,
+    /// What to send as `cursor` for the next page; `null` on the last.
+    next_cursor: Option<String>,
+}
+
+/// Answers with a page: `items` may hold one more than `limit`, which says that there is a next page and is not shown.
+/// `cursor_of` names the item that the next page continues after.
+pub fn page<T: Serialize, R>(
+    path: &str,
+    filters: &str,
+    limit: u8,
+    mut rows: Vec<R>,
+    cursor_of: impl Fn(&R) -> String,
+    render: impl Fn(R) -> T,
+) -> HttpResponse {
+    let more = rows.len() > usize::from(limit);
+    rows.truncate(limit.into());
+    let next_cursor = rows.last().filter(|_| more).map(cursor_of);
+    let mut reply = HttpResponse::Ok();
+    if let Some(cursor) = &next_cursor {
+        // RFC 8288; a cursor is made of characters that need no escaping.
+        let link = format!("<{path}?limit={limit}{filters}&cursor={cursor}>; rel=\"next\"");
+        if let Ok(value) = HeaderValue::from_str(&link) {
+            reply.insert_header((header::LINK, value));
+        }
+    }
+    reply.json(Page { items: rows.into_iter().map(render).collect(), next_cursor })
+}

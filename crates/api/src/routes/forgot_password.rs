@@ -1,0 +1,41 @@
+//! `POST /api/forgot-password/`: asks for a mail that sets a new password.
+//!
+//! The same answer in the same time for every address: nobody is looked up here.
+
+use actix_web::HttpResponse;
+use domain::accounts::Email;
+use domain::recovery;
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::body::Fields;
+use crate::middleware::RequestId;
+use crate::problem::Problem;
+
+/// Whose password.
+#[derive(ToSchema)]
+#[schema(as = ForgotPasswordBody)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Body {
+    #[schema(
+        max_length = 254,
+        pattern = "^[A-Za-z0-9]{1,32}@[a-z]{1,16}[.](com|org|net)$",
+        example = "ada@example.org"
+    )]
+    email: String,
+}
+
+/// Ask for a new password
+///
+/// Mails a link, good for 15 minutes, if the address has an account. The answer does not tell.
+#[utoipa::path(
+    post, path = "/api/forgot-password/", tag = "accounts", request_body = Body,
+    responses((status = 202, description = "Noted")),
+)]
+pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Result<HttpResponse, Problem> {
+    let email = fields.parse("email", Email::parse);
+    let email = fields.finish(email)?;
+    recovery::request(&state.pool, state.clock.now(), &email, Some(id.to_string())).await?;
+    state.wake.wake();
+    Ok(HttpResponse::Accepted().finish())
+}

@@ -1,0 +1,100 @@
+//! `POST /api/login/`: starts a session.
+//!
+//! An unknown account, a wrong password and a deleted account are answered alike, in words and in work done (OWASP
+//! Authentication Cheat Sheet).
+
+use actix_web::{HttpRequest, HttpResponse};
+use domain::accounts::{self, Credentials, Password};
+use domain::sessions;
+use utoipa::ToSchema;
+
+use crate::app::{Shared, State};
+use crate::auth::{Transport, sign_in};
+use crate::body::Fields;
+use crate::client_ip;
+use crate::problem::{Code, Problem};
+
+/// Who signs in. `email` or `username` may stand in place of `identifier`.
+#[derive(ToSchema)]
+#[schema(as = LoginBody)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Body {
+    /// The e-mail address or the username.
+    #[schema(min_length = 1, max_length = 254, example = "ada")]
+    identifier: String,
+    #[schema(min_length = 1, max_length = 128, format = Password, example = "Vq7-tangerine-kiln")]
+    password: String,
+    /// Where the tokens go: `cookie` (the default) or `bearer`.
+    #[schema(pattern = "^(cookie|bearer)$", example = "cookie")]
+    transport: Option<String>,
+}
+
+/// The words for both transports.
+pub(super) const TRANSPORTS: [(&str, Transport); 2] =
+    [("cookie", Transport::Cookie), ("bearer", Transport::Bearer)];
+
+/// Sign in
+///
+/// With the cookie transport the tokens are in cookies only; with the bearer transport in the body only.
+#[utoipa::path(
+    post, path = "/api/login/", tag = "accounts", request_body = Body,
+    responses((status = 200, description = "Signed in", body = sign_in::Reply),
+              (status = 401, description = "`invalid_credentials`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn post(
+    state: Shared,
+    request: HttpRequest,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let identifier = fields.text_of(&["identifier", "email", "username"], 254);
+    let password = fields.parse("password", Password::typed);
+    let transport = fields.choice("transport", &TRANSPORTS, Transport::Cookie);
+    let (identifier, password, transport) = fields.finish((identifier, password, transport))?;
+
+    let checked = check(&state, &identifier, password).await?;
+    let origin = client_ip::session_origin(&request, &state.config.trusted_proxies);
+    let started = sessions::start(&state.pool, state.clock.now(), &checked, &origin).await?;
+    tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
+    let account = accounts::find(&state.pool, started.user_id).await?;
+    sign_in::reply(
+        &state,
+        transport,
+        account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?,
+        &started,
+    )
+}
+
+/// The credentials of the account, if the password is theirs. Nobody's password is checked too.
+async fn check(state: &State, identifier: &str, password: Password) -> Result<Credentials, Problem> {
+    let found = accounts::credentials(&state.pool, identifier).await?;
+    let Some((credentials, hash)) = found.and_then(|found| Some((found.clone(), found.password_hash?)))
+    else {
+        state.hasher.verify_nobody(password.into_secret()).await?;
+        tracing::info!("a sign-in failed");
+        return Err(Problem::new(Code::InvalidCredentials));
+    };
+    let verdict = state.hasher.verify(password.clone().into_secret(), &hash).await?;
+    if !verdict.ok {
+        tracing::info!(user_id = %credentials.user_id, "a sign-in failed");
+        return Err(Problem::new(Code::InvalidCredentials));
+    }
+    if verdict.needs_rehash {
+        let new = state.hasher.hash(password.into_secret()).await?;
+        accounts::rehash(&state.pool, credentials.user_id, &hash, &new).await?;
+    }
+    Ok(credentials)
+}
+
+/// The credentials of a signed-in user who typed the password again.
+pub(super) async fn check_again(
+    state: &State,
+    user_id: uuid::Uuid,
+    password: Password,
+) -> Result<Credentials, Problem> {
+    let wrong = || Problem::new(Code::InvalidCredentials);
+    let credentials = accounts::own_credentials(&state.pool, user_id).await?.ok_or_else(wrong)?;
+    let hash = credentials.password_hash.as_deref().ok_or_else(wrong)?;
+    let verdict = state.hasher.verify(password.into_secret(), hash).await?;
+    if verdict.ok { Ok(credentials) } else { Err(wrong()) }
+}

@@ -1,0 +1,135 @@
+//! `/api/me/`: the signed-in account, its name, its password, its end.
+
+use actix_web::HttpResponse;
+use domain::accounts::{self, Password, Username};
+use utoipa::ToSchema;
+
+use super::login::check_again;
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::body::{Complaint, Fields};
+use crate::middleware::RequestId;
+use crate::problem::Problem;
+use crate::reply::User;
+
+/// What may be changed.
+#[derive(ToSchema)]
+#[schema(as = MePatch)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Patch {
+    #[schema(
+        min_length = 3,
+        max_length = 30,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{2,29}$",
+        example = "ada"
+    )]
+    username: String,
+}
+
+/// Whoever deletes an account proves to be its owner.
+#[derive(ToSchema)]
+#[schema(as = MeDelete)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Delete {
+    #[schema(min_length = 1, max_length = 128, format = Password)]
+    password: String,
+}
+
+/// The old password and the new one.
+#[derive(ToSchema)]
+#[schema(as = MePassword)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct NewPassword {
+    #[schema(min_length = 1, max_length = 128, format = Password)]
+    current_password: String,
+    #[schema(min_length = 8, max_length = 128, format = Password, example = "Vq7-tangerine-kiln")]
+    password: String,
+}
+
+/// The signed-in account
+#[utoipa::path(
+    get, path = "/api/me/", tag = "accounts",
+    responses((status = 200, description = "The account", body = User)),
+)]
+pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, Problem> {
+    let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
+    Ok(HttpResponse::Ok().json(User::new(&state, account)))
+}
+
+/// Change the username
+///
+/// The old name is free for others from then on; the referral code stays.
+#[utoipa::path(
+    patch, path = "/api/me/", tag = "accounts", request_body = Patch,
+    responses((status = 200, description = "The account", body = User),
+              (status = 409, description = "`username_taken`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn patch(
+    state: Shared,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let username = fields.parse("username", Username::parse);
+    let username = fields.finish(username)?;
+    let account = accounts::rename(&state.pool, caller.user_id, &username).await?;
+    Ok(HttpResponse::Ok().json(User::new(&state, account)))
+}
+
+/// Delete the account
+///
+/// Personal data goes, sessions end, the name and the referral code are never given out again.
+#[utoipa::path(
+    delete, path = "/api/me/", tag = "accounts", request_body = Delete,
+    responses((status = 202, description = "The account is deleted")),
+)]
+pub(super) async fn delete(
+    state: Shared,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let password = fields.parse("password", Password::typed);
+    let password = fields.finish(password)?;
+    let checked = check_again(&state, caller.user_id, password).await?;
+    let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked).await?;
+    state.sessions.forget(&ended).await;
+    tracing::info!(user_id = %caller.user_id, "an account was deleted");
+    let mut response = HttpResponse::Accepted();
+    for cookie in state.cookies.signed_out() {
+        response.cookie(cookie);
+    }
+    Ok(response.finish())
+}
+
+/// Change the password
+///
+/// Every other session ends, and a notice is mailed.
+#[utoipa::path(
+    post, path = "/api/me/password/", tag = "accounts", request_body = NewPassword,
+    responses((status = 204, description = "The password is changed")),
+)]
+pub(super) async fn password(
+    state: Shared,
+    id: RequestId,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
+    let own = [account.email.as_str(), account.username.as_str()];
+    let shortest = state.config.password_min_length;
+    let current = fields.parse("current_password", Password::typed);
+    let new =
+        fields.parse("password", |text| Password::choose(text, shortest, &own).map_err(Complaint::from));
+    let (current, new) = fields.finish((current, new))?;
+
+    let checked = check_again(&state, caller.user_id, current).await?;
+    let hash = state.hasher.hash(new.into_secret()).await?;
+    let now = state.clock.now();
+    let ended =
+        accounts::change_password(&state.pool, now, &checked, &hash, caller.session_id, Some(id.to_string()))
+            .await?;
+    state.sessions.forget(&ended).await;
+    state.wake.wake();
+    tracing::info!(user_id = %caller.user_id, "a password was changed");
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,116 @@
+//! `POST /api/register/`: makes an account. It does not sign in.
+
+use actix_web::{HttpRequest, HttpResponse};
+use domain::accounts::{self, Email, NewAccount, Password, Username};
+use domain::referrals::{Claim, ReferralCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::auth::MaybeCaller;
+use crate::body::{Complaint, Fields};
+use crate::middleware::RequestId;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::reply::User;
+
+/// What to register with.
+#[derive(ToSchema)]
+#[schema(as = RegisterBody)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Body {
+    /// Where the confirmation mail goes.
+    #[schema(
+        max_length = 254,
+        pattern = "^[A-Za-z0-9]{1,32}@[a-z]{1,16}[.](com|org|net)$",
+        example = "ada@example.org"
+    )]
+    email: String,
+    /// Shown to others.
+    #[schema(
+        min_length = 3,
+        max_length = 30,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{2,29}$",
+        example = "ada"
+    )]
+    username: String,
+    /// Guessable ones are refused.
+    #[schema(min_length = 8, max_length = 128, format = Password, example = "Vq7-tangerine-kiln")]
+    password: String,
+    /// The code of a friend, as typed.
+    #[schema(max_length = 64, example = "0123456789")]
+    referral_code: Option<String>,
+}
+
+/// The new account.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RegisterReply)]
+pub(super) struct Reply {
+    user: User,
+    /// What became of the referral; `null` when nobody brought this person.
+    referral: Option<Referral>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Referral {
+    /// `pending`, or `rejected` when the friend is oneself.
+    status: &'static str,
+}
+
+/// Register
+///
+/// Makes an account and mails a link that confirms the address. `?referral=` takes a code or a user id from a link: an
+/// unknown one does not stand in the way. Registering does not sign in.
+#[utoipa::path(
+    post, path = "/api/register/", tag = "accounts", request_body = Body,
+    params(("referral" = Option<String>, Query, description = "A referral code or a user id, from a link")),
+    responses((status = 201, description = "The account was made", body = Reply),
+              (status = 409, description = "`email_taken` or `username_taken`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn post(
+    state: Shared,
+    id: RequestId,
+    request: HttpRequest,
+    caller: MaybeCaller,
+    mut query: Query,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let from_link = query.parse("referral", |text| Ok::<_, Complaint>(text.to_owned()));
+    let from_link = query.finish(from_link).unwrap_or_default();
+
+    let email = fields.parse("email", Email::parse);
+    let username = fields.parse("username", Username::parse);
+    let own: Vec<&str> = [email.as_ref().map(Email::as_str), username.as_ref().map(Username::as_str)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let shortest = state.config.password_min_length;
+    let password = fields.parse("password", |text| Password::choose(text, shortest, &own));
+    let typed = fields.parse_optional("referral_code", ReferralCode::parse);
+    let (email, username, password, typed) = fields.finish((email, username, password, typed))?;
+
+    let password_hash = state.hasher.hash(password.into_secret()).await?;
+    let from_cookie = || state.browser.referral_code(request.headers()).map(|code| code.as_str().to_owned());
+    let claim = match typed {
+        Some(code) => Some(Claim::Typed(code)),
+        None => from_link.or_else(from_cookie).map(Claim::Link),
+    };
+    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
+    let new = NewAccount {
+        email,
+        username,
+        password_hash,
+        claim,
+        known_as: known_as.into_iter().flatten().collect(),
+        request_id: Some(id.to_string()),
+    };
+    let policy = state.config.common.referrals;
+    let (account, status) =
+        accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
+    state.wake.wake();
+    tracing::info!(user_id = %account.id, referral = status.map(|status| status.as_str()), "registered an account");
+    let referral = status.map(|status| Referral { status: status.as_str() });
+    let user = User::new(&state, account);
+    Ok(HttpResponse::Created().json(Reply { user, referral }))
+}

@@ -1,0 +1,83 @@
+//! `GET /api/rewards/`: what was decided for the caller, granted or not.
+
+use actix_web::HttpResponse;
+use chrono::{DateTime, Utc};
+use domain::referrals::Cursor;
+use domain::rewards::{self, RewardView};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::body::Complaint;
+use crate::cursor::Cursors;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::reply::{self, Page};
+
+const PATH: &str = "/api/rewards/";
+
+/// A decision about a reward.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reward {
+    id: Uuid,
+    /// `granted`, `capped` or `ineligible`.
+    decision: String,
+    /// Why.
+    reason: String,
+    /// The referral it is about.
+    referral_id: Uuid,
+    /// Which side of it the caller is: `referrer` or `referred`.
+    beneficiary: String,
+    /// `credits`, `premium` or `discount`; `null` when no rule was in force.
+    reward_type: Option<String>,
+    /// What was granted, or what the rule would have given: credits, days of premium, or percent of discount.
+    amount: Option<String>,
+    /// At how many successful referrals, for the reward of a milestone.
+    milestone: Option<i32>,
+    /// What to type at the till, for a discount.
+    code: Option<String>,
+    /// When it was decided.
+    date_earned: DateTime<Utc>,
+}
+
+impl From<RewardView> for Reward {
+    fn from(view: RewardView) -> Self {
+        Self {
+            id: view.id,
+            decision: view.decision,
+            reason: view.reason,
+            referral_id: view.referral_id,
+            beneficiary: view.beneficiary,
+            reward_type: view.reward_type,
+            amount: view.granted.or(view.offered).map(|amount| amount.to_string()),
+            milestone: view.milestone,
+            code: view.code,
+            date_earned: view.decided_at,
+        }
+    }
+}
+
+/// One's rewards
+///
+/// Each grant, and each one withheld with its reason; newest first.
+#[utoipa::path(
+    get, path = "/api/rewards/", tag = "rewards",
+    params(("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
+           ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
+    responses((status = 200, description = "A page", body = Page<Reward>),
+              (status = 400, description = "`invalid_cursor`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
+    let limit = query.limit();
+    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
+    let (limit, cursor) = query.finish((limit, cursor))?;
+
+    let cursors = Cursors::new(&state.keys().csrf, "rewards", caller.user_id);
+    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
+    let rows = rewards::list(&state.pool, caller.user_id, after, i64::from(limit) + 1).await?;
+    let cursor_of = |row: &RewardView| cursors.write(Cursor { at: row.decided_at, id: row.id });
+    Ok(reply::page(PATH, "", limit, rows, cursor_of, Reward::from))
+}

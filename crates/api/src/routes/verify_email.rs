@@ -1,0 +1,51 @@
+//! `POST /api/verify-email/` and `POST /api/verify-email/resend/`: confirming the address.
+
+use actix_web::HttpResponse;
+use domain::accounts;
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::body::Fields;
+use crate::middleware::RequestId;
+use crate::problem::Problem;
+
+/// The token of the mail.
+#[derive(ToSchema)]
+#[schema(as = VerifyEmailBody)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Body {
+    #[schema(min_length = 1, max_length = 128)]
+    token: String,
+}
+
+/// Confirm the e-mail address
+///
+/// Good for one use; every bad token is answered alike. A referral that waited for it is settled next.
+#[utoipa::path(
+    post, path = "/api/verify-email/", tag = "accounts", request_body = Body,
+    responses((status = 204, description = "The address is confirmed"),
+              (status = 400, description = "`invalid_token`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Result<HttpResponse, Problem> {
+    let token = fields.text("token", 128);
+    let token = fields.finish(token)?;
+    accounts::verify_email(&state.pool, state.clock.now(), &token, Some(id.to_string())).await?;
+    state.wake.wake();
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Send the confirmation mail again
+///
+/// Nothing is sent when the address is confirmed already.
+#[utoipa::path(
+    post, path = "/api/verify-email/resend/", tag = "accounts",
+    responses((status = 202, description = "Noted")),
+)]
+pub(super) async fn resend(state: Shared, id: RequestId, caller: Caller) -> Result<HttpResponse, Problem> {
+    accounts::request_verification(&state.pool, state.clock.now(), caller.user_id, Some(id.to_string()))
+        .await?;
+    state.wake.wake();
+    Ok(HttpResponse::Accepted().finish())
+}
