@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod queue;
 mod schema;
 pub mod telemetry;
 pub mod token;
