@@ -1,3 +1,3 @@
-//! Runs jobs: sends mail.
+//! placeholder
 
-pub mod mailer;
+pub mod consume;

@@ -36,6 +36,13 @@ impl Line {
         self.0.rung.swap(false, Ordering::SeqCst)
     }
 
+    /// Counts a command as open until the guard is dropped.
+    pub fn command(&self) -> OpenCommand {
+        self.0.sent.fetch_add(1, Ordering::SeqCst);
+        self.0.open.fetch_add(1, Ordering::SeqCst);
+        OpenCommand(self.clone())
+    }
+
     /// How many commands were sent so far.
     pub fn sent(&self) -> u64 {
         self.0.sent.load(Ordering::SeqCst)
@@ -61,18 +68,12 @@ impl Tapped {
     }
 }
 
-/// Counts a command as open until its future ends, also when it is dropped.
-struct Open(Line);
+/// A command that awaits its answer; its future may also be dropped before that.
+#[derive(Debug)]
+#[must_use]
+pub struct OpenCommand(Line);
 
-impl Open {
-    fn new(line: &Line) -> Self {
-        line.0.sent.fetch_add(1, Ordering::SeqCst);
-        line.0.open.fetch_add(1, Ordering::SeqCst);
-        Self(line.clone())
-    }
-}
-
-impl Drop for Open {
+impl Drop for OpenCommand {
     fn drop(&mut self) {
         self.0.0.open.fetch_sub(1, Ordering::SeqCst);
     }
@@ -81,7 +82,7 @@ impl Drop for Open {
 impl ConnectionLike for Tapped {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let _open = Open::new(&self.line);
+            let _open = self.line.command();
             let answer = self.conn.req_packed_command(cmd).await?;
             (self.on_answer)();
             Ok(answer)
@@ -95,7 +96,7 @@ impl ConnectionLike for Tapped {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            let _open = Open::new(&self.line);
+            let _open = self.line.command();
             let answers = self.conn.req_packed_commands(pipeline, offset, count).await?;
             (self.on_answer)();
             Ok(answers)

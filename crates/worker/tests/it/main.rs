@@ -1,3 +1,12 @@
-//! The worker against real counterparts, one module a subject.
+//! Tests of the worker against real servers of their own.
 
-mod mailer;
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it measured"
+)]
+
+mod consume;
