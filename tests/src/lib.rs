@@ -1,3 +1,14 @@
-//! placeholder
+//! What tests share: the machinery around the system under test. No rule of the product lives here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
 
+pub mod config;
+pub mod database;
 pub mod redis;
+pub mod smtp;

@@ -4,10 +4,17 @@
 //! private `store`; other features call its functions, never its store.
 
 pub mod accounts;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod housekeeping;
+pub mod outbox;
 pub mod queue;
+pub mod recovery;
+pub mod redis;
+pub mod referrals;
+pub mod rewards;
 mod schema;
 pub mod sessions;
 pub mod telemetry;

@@ -13,8 +13,8 @@ use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 
-/// How long a link works, from the request.
-pub const LIFETIME: TimeDelta = TimeDelta::minutes(15);
+/// How long a link works, from the request, in minutes.
+pub const LIFETIME_MINUTES: u32 = 15;
 
 /// How many links an account is mailed in an hour at most, whoever asks: nobody's mailbox is flooded.
 const MAILS_AN_HOUR: i64 = 3;
@@ -67,7 +67,7 @@ pub async fn request(
 ) -> Result<(), DbError> {
     let id = Uuid::now_v7();
     let mut tx = Tx::begin(pool).await?;
-    store::insert(&mut tx, id, email.as_str(), now, now + LIFETIME).await?;
+    store::insert(&mut tx, id, email.as_str(), now, now + TimeDelta::minutes(LIFETIME_MINUTES.into())).await?;
     let options = outbox::Options { request_id, ..outbox::Options::default() };
     outbox::enqueue(&mut tx, &Job::SendPasswordReset { reset_id: id }, options).await?;
     tx.commit().await

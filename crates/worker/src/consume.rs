@@ -120,7 +120,11 @@ struct Consumer {
 
 impl Consumer {
     /// One life: ends well only after a shutdown, and then says when running handlers must have ended.
-    async fn live<H>(&mut self, crew: &Arc<Crew<H>>, shutdown: &mut watch::Receiver<bool>) -> Result<Instant, Failure>
+    async fn live<H>(
+        &mut self,
+        crew: &Arc<Crew<H>>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<Instant, Failure>
     where
         H: Fn(String) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static,
     {
@@ -130,8 +134,7 @@ impl Consumer {
         };
         self.owed = vec![seat.name().to_owned()];
         let context = WorkerContext::new(seat.name());
-        let backend =
-            seat.storage().with_codec(IdBytes).poll_with_strategy(Doorbell::new(seat.line()));
+        let backend = seat.storage().with_codec(IdBytes).poll_with_strategy(Doorbell::new(seat.line()));
         let worker = WorkerBuilder::new(&context).backend(backend).build(Hand::new(Arc::clone(crew)));
         let mut work = pin!(worker.run());
         let mut pulse = pin!(self.pulse(&seat, crew));

@@ -1,2 +1,86 @@
 //! The `worker` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use domain::clock::Clock;
+use domain::config::Settings;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use worker::{Config, commands};
+
+/// Settles referrals, sends mail, and answers questions about the books.
+///
+/// Settings come from the environment; see README.md.
+#[derive(Parser)]
+#[command(name = "worker", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run jobs until SIGTERM or SIGINT; running jobs then have 25 s to end.
+    Run,
+    /// Check the invariants of the ledger; exit 1 when one is broken.
+    CheckLedger(commands::check_ledger::Arguments),
+    /// List the jobs that nobody tries any more.
+    DeadJobs(commands::dead_jobs::Arguments),
+    /// Let dead jobs run again.
+    Redrive(commands::redrive::Arguments),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let config = match Config::read(Settings::from_env()) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error.into()),
+    };
+    domain::telemetry::init(config.common.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error.into()),
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Command::Run => run(config).await,
+            Command::CheckLedger(arguments) => commands::check_ledger::run(&config, arguments).await,
+            Command::DeadJobs(arguments) => commands::dead_jobs::run(&config, arguments).await,
+            Command::Redrive(arguments) => commands::redrive::run(&config, arguments).await,
+        }
+    });
+    result.unwrap_or_else(|error| refuse(&error))
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let worker = worker::build(config, Clock::system())?;
+    tracing::info!(metrics = %worker.metrics_addr(), "the worker runs");
+    let (stop, shutdown) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut work = tokio::spawn(worker.run(shutdown));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut work => {
+            ended?;
+            anyhow::bail!("the worker ended by itself");
+        }
+    }
+    tracing::info!("stopping: running jobs may end");
+    stop.send_replace(true);
+    tokio::select! {
+        ended = work => ended?,
+        _ = terminate.recv() => tracing::warn!("stopped at once by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What went wrong, for whoever typed the command.
+#[allow(clippy::print_stderr, reason = "logging may not have started, and a terminal waits for it")]
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    eprintln!("worker: {error:#}");
+    ExitCode::from(2)
+}

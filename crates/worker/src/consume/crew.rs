@@ -87,7 +87,8 @@ where
                 Ok(true) => {}
                 Err(error) if error.is_panic() => {
                     tracing::error!(%queue, "a job handler panicked");
-                    metrics::counter!("trellis_queue_handler_panics_total", "queue" => queue.as_str()).increment(1);
+                    metrics::counter!("trellis_queue_handler_panics_total", "queue" => queue.as_str())
+                        .increment(1);
                 }
                 // Unacknowledged, the entry is handed back.
                 Ok(false) | Err(_) => pending().await,
@@ -121,7 +122,8 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.permit.is_none() {
             let slots = &self.crew.slots;
-            let waiting = self.waiting.get_or_insert_with(|| Arc::clone(slots).acquire_owned().map(Result::ok).boxed());
+            let waiting =
+                self.waiting.get_or_insert_with(|| Arc::clone(slots).acquire_owned().map(Result::ok).boxed());
             self.permit = ready!(waiting.poll_unpin(cx));
             self.waiting = None;
         }

@@ -21,7 +21,10 @@ impl ConsumerHealth {
 
     /// Expects a consumer of each of these queues.
     pub fn new(queues: impl IntoIterator<Item = QueueName>) -> Self {
-        Self { began: Instant::now(), beats: queues.into_iter().map(|queue| (queue, AtomicU64::new(0))).collect() }
+        Self {
+            began: Instant::now(),
+            beats: queues.into_iter().map(|queue| (queue, AtomicU64::new(0))).collect(),
+        }
     }
 
     /// A consumer of the queue lives.

@@ -1,5 +1,4 @@
-//! Tests of the worker against real servers of their own.
-
+//! The worker against real counterparts, one module a subject.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,3 +9,4 @@
 )]
 
 mod consume;
+mod mailer;

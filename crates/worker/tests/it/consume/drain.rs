@@ -16,7 +16,10 @@ async fn q8_a_shutdown_lets_running_jobs_end_and_starts_no_more() {
     stage.push(ids("late", 10)).await;
     consumer.handler.open(20);
     (&mut consumer.task).await.unwrap();
-    assert_eq!((consumer.handler.started(), consumer.handler.finished(), consumer.handler.dropped()), (2, 2, 0));
+    assert_eq!(
+        (consumer.handler.started(), consumer.handler.finished(), consumer.handler.dropped()),
+        (2, 2, 0)
+    );
     assert_eq!(stage.depth().await, 18, "what had been fetched but not started waits again");
     assert!(!stage.names().await.contains(&name));
 
@@ -31,7 +34,10 @@ async fn q8_a_job_that_does_not_end_is_dropped_and_runs_elsewhere() {
     let limits = Limits { concurrency: 2, drain: Duration::from_millis(300) };
     let mut consumer = stage.consume(limits, Handler::gated());
     stage.push(["stuck".to_owned(), "quick".to_owned()]).await;
-    eventually("running jobs", SOON, async || consumer.handler.started() == 2 && consumer.handler.finished() == 1).await;
+    eventually("running jobs", SOON, async || {
+        consumer.handler.started() == 2 && consumer.handler.finished() == 1
+    })
+    .await;
     let began = Instant::now();
     consumer.shutdown.send(true).unwrap();
     (&mut consumer.task).await.unwrap();

@@ -73,7 +73,8 @@ async fn q9_a_frozen_redis_does_not_end_consumption() {
     };
     eventually("every job", BACK, async || seen() == 13).await;
     println!("frozen: consuming again after {:?}", began.elapsed());
-    eventually("another registration", SOON, async || stage.names().await.iter().all(|other| *other != name)).await;
+    eventually("another registration", SOON, async || stage.names().await.iter().all(|other| *other != name))
+        .await;
     eventually("empty queue", SOON, async || stage.depth().await == 0).await;
 }
 
@@ -123,10 +124,12 @@ async fn q9_a_dead_redis_is_not_asked_in_a_busy_loop() {
             counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let queues = Queues::new(&format!("redis+unix://{}", directory.join("s").display()).into(), "test").unwrap();
+    let queues =
+        Queues::new(&format!("redis+unix://{}", directory.join("s").display()).into(), "test").unwrap();
     let (shutdown, stop) = watch::channel(false);
     let handler = |_| -> futures_util::future::BoxFuture<'static, ()> { Box::pin(async {}) };
-    let task = tokio::spawn(supervise(queues, QUEUE, Limits::new(1), handler, ConsumerHealth::new([QUEUE]), stop));
+    let task =
+        tokio::spawn(supervise(queues, QUEUE, Limits::new(1), handler, ConsumerHealth::new([QUEUE]), stop));
     eventually("attempts", SOON, async || attempts.load(Ordering::SeqCst) >= ATTEMPTS).await;
     // 100, 200, 400 and 800 ms, each halved at the most.
     assert!(began.elapsed() >= Duration::from_millis(750), "{:?}", began.elapsed());
@@ -138,7 +141,8 @@ async fn q9_a_dead_redis_is_not_asked_in_a_busy_loop() {
 
 /// Waits until the consumer has given no sign of life for longer than it ever rests.
 async fn falls_silent(consumer: &Consumer) {
-    eventually("silence", SOON, async || consumer.age().is_some_and(|age| age > Duration::from_secs(2))).await;
+    eventually("silence", SOON, async || consumer.age().is_some_and(|age| age > Duration::from_secs(2)))
+        .await;
     let soon = Instant::now() + ConsumerHealth::SILENCE.saturating_sub(Duration::from_secs(1));
     assert!(!consumer.health.alive(soon), "without a sign of life the consumer is dead before long");
 }

@@ -22,7 +22,10 @@ async fn q3_poison_payload_never_stops_a_worker() {
     consumer.finished(100 + PAYLOADS.len()).await;
     let seen = consumer.handler.ids();
     assert_eq!(seen.iter().filter(|id| id.starts_with("good") || id.starts_with("late")).count(), 100);
-    assert!(seen.iter().any(|id| id == "{\"bad\":1}"), "the poison reaches the handler, which knows no such job");
+    assert!(
+        seen.iter().any(|id| id == "{\"bad\":1}"),
+        "the poison reaches the handler, which knows no such job"
+    );
     assert_eq!(stage.names().await, [name], "the worker did not end");
 }
 
@@ -40,7 +43,9 @@ async fn q3_entries_that_the_library_cannot_read_cost_a_restart_at_most() {
     entry(&mut conn, "01jd0000000000000000000004", Some(b"x"), Some("Pending")).await;
     entry(&mut conn, "007", Some(b"x"), Some("Pending")).await;
     stage.push(ids("late", 50)).await;
-    let good = || consumer.handler.ids().into_iter().filter(|id| id != "x").collect::<std::collections::HashSet<_>>();
+    let good = || {
+        consumer.handler.ids().into_iter().filter(|id| id != "x").collect::<std::collections::HashSet<_>>()
+    };
     eventually("hundred good jobs", SOON, async || good().len() == 100).await;
     eventually("empty queue", SOON, async || stage.depth().await == 0).await;
     stage.push(ids("after", 1)).await;

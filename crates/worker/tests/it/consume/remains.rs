@@ -40,7 +40,8 @@ async fn q12_a_consumer_cleans_up_after_itself() {
     let consumer = stage.consume(Limits::new(16), Handler::quick());
     stage.push(ids("job", 1_000)).await;
     consumer.finished(1_000).await;
-    eventually("clean Redis", SOON, async || !stage.ask::<bool>(&["EXISTS", &format!("{KEYS}:data")]).await).await;
+    eventually("clean Redis", SOON, async || !stage.ask::<bool>(&["EXISTS", &format!("{KEYS}:data")]).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +116,10 @@ async fn q7_a_full_consumer_is_not_taken_for_dead() {
     eventually("two running jobs", SOON, async || consumer.handler.started() == 2).await;
     let workers = format!("{KEYS}:workers");
     stage.ask::<()>(&["ZADD", &workers, "XX", "1", &name]).await;
-    eventually("a renewed registration", SOON, async || stage.ask::<f64>(&["ZSCORE", &workers, &name]).await > 1.0).await;
+    eventually("a renewed registration", SOON, async || {
+        stage.ask::<f64>(&["ZSCORE", &workers, &name]).await > 1.0
+    })
+    .await;
     assert!(consumer.health.alive(Instant::now()));
     consumer.handler.open(3);
     consumer.finished(3).await;

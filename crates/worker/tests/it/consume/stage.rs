@@ -116,7 +116,12 @@ pub(super) struct Handler {
 
 impl Handler {
     pub(super) fn quick() -> Self {
-        Self { gate: None, started: Mutex::default(), finished: AtomicUsize::new(0), dropped: AtomicUsize::new(0) }
+        Self {
+            gate: None,
+            started: Mutex::default(),
+            finished: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+        }
     }
 
     /// Each id needs one [`Self::open`], unless it begins with `quick`; one that begins with `panic` panics.
@@ -167,7 +172,11 @@ impl Handler {
 }
 
 /// Waits for a condition, and returns how long that took.
-pub(super) async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) -> Duration {
+pub(super) async fn eventually(
+    what: &str,
+    within: Duration,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Duration {
     let began = Instant::now();
     while !condition().await {
         assert!(began.elapsed() < within, "no {what} within {within:?}");

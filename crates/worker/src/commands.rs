@@ -1,0 +1,5 @@
+//! The commands for operators.
+
+pub mod check_ledger;
+pub mod dead_jobs;
+pub mod redrive;

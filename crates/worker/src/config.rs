@@ -1,0 +1,50 @@
+//! The settings of the worker.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use domain::config::{Common, ConfigError, Settings};
+
+use crate::mailer::MailConfig;
+
+/// The settings of a worker process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it shares with the api.
+    pub common: Common,
+    /// How mail leaves.
+    pub mail: MailConfig,
+    /// `WORKER_METRICS_ADDR`: where it answers `/metrics` and `/health/..`.
+    pub metrics_addr: SocketAddr,
+    /// `WORKER_CONCURRENCY`: how many jobs of a queue run at once.
+    pub concurrency: usize,
+    /// How long running jobs are waited for at the end; shorter only in tests.
+    pub drain: Duration,
+}
+
+impl Config {
+    /// Reads the settings, and reports everything that is wrong with them at once.
+    pub fn read(mut settings: Settings) -> Result<Self, ConfigError> {
+        let common = Common::read(&mut settings);
+        let env = common.as_ref().map(|common| common.env);
+        let mail = MailConfig::read(&mut settings, env);
+        let metrics_addr = settings.or(
+            "WORKER_METRICS_ADDR",
+            SocketAddr::from(([127, 0, 0, 1], 9190)),
+            "an address such as 127.0.0.1:9190",
+        );
+        let concurrency = settings.or("WORKER_CONCURRENCY", 8_usize, "a number of jobs");
+        if concurrency == Some(0) {
+            settings.problem("WORKER_CONCURRENCY", "wants 1 at least");
+        }
+        settings.finish(|| {
+            Some(Self {
+                common: common?,
+                mail: mail?,
+                metrics_addr: metrics_addr?,
+                concurrency: concurrency?,
+                drain: crate::consume::Limits::DRAIN,
+            })
+        })
+    }
+}

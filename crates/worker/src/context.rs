@@ -1,0 +1,32 @@
+//! What every job may use.
+
+use std::sync::Arc;
+
+use domain::cache::Cache;
+use domain::clock::Clock;
+use domain::config::{Keys, PublicUrl, ReferralPolicy};
+use domain::db::Pool;
+use domain::outbox::relay::Wake;
+
+use crate::mailer::Mailer;
+
+/// The worker's connections, keys and rules; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// The caches that a job makes stale.
+    pub cache: Cache,
+    /// The time.
+    pub clock: Clock,
+    /// The keys; mail tokens are minted here.
+    pub keys: Keys,
+    /// Where links lead.
+    pub public_url: PublicUrl,
+    /// When a referral counts.
+    pub referrals: ReferralPolicy,
+    /// Sends mail.
+    pub mailer: Arc<Mailer>,
+    /// Says that a job promised another one.
+    pub wake: Wake,
+}

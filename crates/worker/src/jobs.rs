@@ -1,0 +1,162 @@
+//! One job, from its id to its end: claim, run, then complete, retry or fail.
+//!
+//! The attempt is counted before the work, so that a job that kills its process is not tried for ever. Whatever is not
+//! completed runs again: every job may be cancelled at any point, and may run twice.
+
+mod mail;
+mod maintenance;
+mod settle_referral;
+
+use std::time::{Duration, Instant};
+
+use domain::db::DbError;
+use domain::outbox::{self, Claim, Job, Lease, Limits, OutboxError};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::context::Context;
+
+/// How a job failed: its author must choose.
+#[derive(Debug)]
+enum JobError {
+    /// Worth another try. The text is for operators and holds no address, token or link.
+    Retry(String),
+    /// Another try would fail too.
+    Fail(String),
+    /// Somebody else holds the job by now.
+    LeaseLost,
+}
+
+impl From<OutboxError> for JobError {
+    fn from(error: OutboxError) -> Self {
+        match error {
+            OutboxError::LeaseLost => Self::LeaseLost,
+            OutboxError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<DbError> for JobError {
+    fn from(error: DbError) -> Self {
+        // A failing statement may be a bug, but a deploy may mend it: the attempts are bounded.
+        Self::Retry(format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
+/// Runs the job with this id to its end, if it is there to be run. Never fails: what happened is in PostgreSQL, and what
+/// could not even be written there is tried again when the lease ends.
+pub async fn handle(context: Context, id: String) {
+    let Ok(id) = Uuid::parse_str(&id) else {
+        tracing::warn!("dropped a queue entry that is no job");
+        metrics::counter!("trellis_jobs_total", "kind" => "unknown", "outcome" => "poison").increment(1);
+        return;
+    };
+    match outbox::claim(&context.pool, id).await {
+        Ok(Claim::Job { lease, job, request_id }) => {
+            let span =
+                tracing::info_span!("job", id = %id, kind = job.kind(), attempt = lease.attempt, request_id);
+            run(&context, &lease, &job).instrument(span).await;
+        }
+        Ok(Claim::Nothing) => {}
+        Ok(Claim::Unknown { kind }) => {
+            tracing::warn!(%id, kind, "put off a job of an unknown kind: a newer release may know it");
+            metrics::counter!("trellis_jobs_total", "kind" => "unknown", "outcome" => "put_off").increment(1);
+        }
+        Ok(Claim::Exhausted { kind }) => {
+            tracing::error!(%id, kind, "gave up a job whose workers kept dying");
+            metrics::counter!("trellis_jobs_total", "kind" => kind, "outcome" => "dead").increment(1);
+        }
+        Err(error) => {
+            tracing::warn!(%id, error = format!("{:#}", anyhow::Error::from(error)), "could not claim a job")
+        }
+    }
+}
+
+async fn run(context: &Context, lease: &Lease, job: &Job) {
+    let limits = job.limits();
+    let started = Instant::now();
+    let result = match tokio::time::timeout(limits.time, dispatch(context, lease, job)).await {
+        Ok(result) => result,
+        Err(_) => Err(JobError::Retry(format!("took longer than {} s", limits.time.as_secs()))),
+    };
+    let outcome = settle(context, lease, limits, result).await;
+    metrics::counter!("trellis_jobs_total", "kind" => job.kind(), "outcome" => outcome).increment(1);
+    metrics::histogram!("trellis_job_duration_seconds", "kind" => job.kind())
+        .record(started.elapsed().as_secs_f64());
+}
+
+/// Each job completes itself: in the transaction of its effect where there is one.
+async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), JobError> {
+    match job {
+        Job::SettleReferral { referral_id } => settle_referral::run(context, lease, *referral_id).await,
+        Job::SendVerification { verification_id } => {
+            mail::verification(context, lease, *verification_id).await
+        }
+        Job::SendPasswordReset { reset_id } => mail::password_reset(context, lease, *reset_id).await,
+        Job::SendPasswordChanged { user_id } => mail::password_changed(context, lease, *user_id).await,
+        Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
+        Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
+        Job::Purge {} => maintenance::purge(context, lease).await,
+    }
+}
+
+/// Writes down how it ended; returns the word for it.
+async fn settle(
+    context: &Context,
+    lease: &Lease,
+    limits: Limits,
+    result: Result<(), JobError>,
+) -> &'static str {
+    let (outcome, written) = match result {
+        Ok(()) => return "done",
+        Err(JobError::LeaseLost) => {
+            tracing::warn!("rolled back: the lease had ended");
+            return "lease_lost";
+        }
+        Err(JobError::Retry(error)) if lease.attempt < limits.attempts => {
+            let delay = backoff(limits, lease.attempt);
+            tracing::warn!(
+                error,
+                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                "will try again"
+            );
+            ("retry", outbox::retry(&context.pool, lease, delay, &error).await)
+        }
+        Err(JobError::Retry(error) | JobError::Fail(error)) => {
+            tracing::error!(error, "gave up");
+            ("dead", outbox::fail(&context.pool, lease, &error).await)
+        }
+    };
+    if let Err(error) = written {
+        tracing::warn!(
+            error = format!("{:#}", anyhow::Error::from(error)),
+            "could not write the outcome: the lease will end"
+        );
+    }
+    outcome
+}
+
+/// Doubles with each attempt up to the longest, and spreads by a quarter: jobs that failed together do not come back
+/// together ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+fn backoff(limits: Limits, attempt: u16) -> Duration {
+    let doubled = limits
+        .backoff
+        .saturating_mul(1_u32.checked_shl(u32::from(attempt.saturating_sub(1))).unwrap_or(u32::MAX));
+    doubled.min(limits.longest_backoff).mul_f64(rand::random_range(0.75..=1.25))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q10_waits_grow_up_to_the_longest() {
+        let limits = Job::SendPasswordChanged { user_id: Uuid::nil() }.limits();
+        let seconds = |attempt| backoff(limits, attempt).as_secs_f64();
+        assert!((3.75..=6.25).contains(&seconds(1)));
+        assert!((15.0..=25.0).contains(&seconds(3)));
+        for attempt in [20, 40, u16::MAX] {
+            assert!((2_700.0..=4_500.0).contains(&seconds(attempt)), "{attempt}");
+        }
+    }
+}

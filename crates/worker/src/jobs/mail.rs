@@ -1,0 +1,75 @@
+//! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
+
+use domain::outbox::{self, Lease};
+use domain::{accounts, recovery, sessions};
+use uuid::Uuid;
+
+use super::JobError;
+use crate::context::Context;
+use crate::mailer::{Mail, Message, SendError};
+
+pub(super) async fn verification(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let now = context.clock.now();
+    let Some(mail) = accounts::verification_mail(&context.pool, now, &context.keys.token, id).await? else {
+        return done(context, lease).await;
+    };
+    let link = context.public_url.join(&format!("/verify-email?token={}", mail.token.expose()));
+    send(context, lease, mail.address.as_str(), Mail::Verification { username: mail.username, link }).await
+}
+
+pub(super) async fn password_reset(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let now = context.clock.now();
+    let Some(mail) = recovery::reset_mail(&context.pool, now, &context.keys.token, id).await? else {
+        return done(context, lease).await;
+    };
+    let link = context.public_url.join(&format!("/reset-password?token={}", mail.token.expose()));
+    let valid_for_minutes = recovery::LIFETIME_MINUTES;
+    let kind = Mail::PasswordReset { username: mail.username, link, valid_for_minutes };
+    send(context, lease, mail.address.as_str(), kind).await
+}
+
+pub(super) async fn password_changed(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+) -> Result<(), JobError> {
+    let Some(account) = accounts::find(&context.pool, user_id).await? else {
+        return done(context, lease).await;
+    };
+    let at = account.password_changed_at.unwrap_or_else(|| context.clock.now());
+    send(context, lease, &account.email, Mail::PasswordChanged { username: account.username, at }).await
+}
+
+pub(super) async fn refresh_reused(
+    context: &Context,
+    lease: &Lease,
+    session_id: Uuid,
+) -> Result<(), JobError> {
+    let Some((user_id, at)) = sessions::ended(&context.pool, session_id).await? else {
+        return done(context, lease).await;
+    };
+    let Some(account) = accounts::find(&context.pool, user_id).await? else {
+        return done(context, lease).await;
+    };
+    send(context, lease, &account.email, Mail::SessionReuse { username: account.username, at }).await
+}
+
+/// There is nobody to write to any more, or nothing to say.
+async fn done(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    Ok(outbox::complete_alone(&context.pool, lease).await?)
+}
+
+/// A mail that was sent and not completed is sent again, with the same Message-ID.
+async fn send(context: &Context, lease: &Lease, to: &str, kind: Mail) -> Result<(), JobError> {
+    match context.mailer.send(Message { to, kind, message_id: lease.id }).await {
+        Ok(()) => done(context, lease).await,
+        Err(error @ SendError::Temporary { .. }) => {
+            metrics::counter!("trellis_mail_failures_total", "class" => "temporary").increment(1);
+            Err(JobError::Retry(error.to_string()))
+        }
+        Err(error @ SendError::Permanent { .. }) => {
+            metrics::counter!("trellis_mail_failures_total", "class" => "permanent").increment(1);
+            Err(JobError::Fail(error.to_string()))
+        }
+    }
+}

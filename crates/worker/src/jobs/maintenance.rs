@@ -1,0 +1,32 @@
+//! What keeps the tables small and the waiting finite.
+
+use domain::outbox::{self, Lease};
+use domain::{housekeeping, referrals};
+
+use super::JobError;
+use crate::context::Context;
+
+pub(super) async fn expire_referrals(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    let mut expired = 0;
+    loop {
+        match referrals::expire(&context.pool, context.clock.now()).await? {
+            0 => break,
+            n => expired += n,
+        }
+    }
+    if expired > 0 {
+        tracing::info!(expired, "expired referrals that waited too long");
+    }
+    Ok(outbox::complete_alone(&context.pool, lease).await?)
+}
+
+pub(super) async fn purge(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    let purged = housekeeping::purge(&context.pool, context.clock.now()).await?;
+    tracing::info!(
+        sessions = purged.sessions,
+        tokens = purged.tokens,
+        jobs = purged.jobs,
+        "removed what had run out"
+    );
+    Ok(outbox::complete_alone(&context.pool, lease).await?)
+}
