@@ -79,7 +79,7 @@ http_status() {
     {
         exec 3<>"/dev/tcp/$host/$2" || return 1
     } 2>/dev/null
-    printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$3" >&3
+    printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$3" >&3 2>/dev/null
     IFS=' ' read -r -t 5 _ status _ <&3
     exec 3>&-
     printf '%s' "$status"
@@ -112,12 +112,13 @@ check_toolchain() {
     have=$(rustc --version 2>/dev/null | cut -d' ' -f2)
     [ -n "$have" ] || die "rustc does not run: install Rust $need or newer from https://rustup.rs, then try again"
     if older "$have" "$need"; then
+        command -v rustup >/dev/null 2>&1 || die "Rust $have is too old, Trellis needs $need: install it from https://rustup.rs, then try again"
         die "Rust $have is too old, Trellis needs $need: run 'rustup update stable', then try again"
     fi
     if ! command -v "${CC:-cc}" >/dev/null 2>&1; then
         case $(uname -s) in
             Darwin) die "no C compiler (${CC:-cc}) is found: run 'xcode-select --install', then try again" ;;
-            *) die "no C compiler (${CC:-cc}) is found: run '$(sudo_word)apt-get install -y gcc libc6-dev', then try again" ;;
+            *) die "no C compiler (${CC:-cc}) is found: run '$(sudo_word)apt-get install -y build-essential', then try again" ;;
         esac
     fi
 }
