@@ -51,8 +51,9 @@ make_socket_dir() {
     if [ -L "$1" ] || [ ! -O "$1" ]; then
         die "$1 belongs to another user: remove it (or stop the stack that user runs), then try again"
     fi
+    chmod 700 "$1"
     if is_root; then
-        chown root:postgres "$1"
+        chgrp postgres "$1"
         chmod 770 "$1"
     fi
 }
