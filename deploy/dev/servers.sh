@@ -78,12 +78,12 @@ make_cluster() {
     local home=$1/postgres
     shift
     mkdir -p "$home"
-    if is_root; then chown postgres "$home"; fi
-    chmod 700 "$home" 2>/dev/null
-    if [ -d "$home/data" ]; then
-        as_postgres test -O "$home/data" && return
-        die "$home was made by another user ($(is_root && printf 'not as root' || printf 'root')): run as that user, or wipe the data as that user with 'make clean'"
+    if is_root; then
+        chown postgres "$home"
+        chmod a+x "$1"
     fi
+    chmod 700 "$home"
+    [ ! -d "$home/data" ] || return 0
     rm -rf "$home/data.new"
     init_cluster() {
         as_postgres "$PG_BIN/initdb" -D "$home/data.new" --username=postgres --auth=trust --encoding=UTF8 "$@" >"$home/initdb.log" 2>&1
