@@ -25,6 +25,18 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 has_terminal() { [ -t 0 ] && [ -t 2 ]; }
 
+# The binaries take each setting from NAME or from the file that NAME_FILE names; so do these scripts.
+read_setting_files() {
+    local name file
+    for name in APP_ENV HTTP_ADDR METRICS_ADDR WORKER_METRICS_ADDR PUBLIC_URL DATABASE_URL REDIS_URL LOG_FORMAT DRAIN_SECONDS; do
+        file=${name}_FILE
+        [ -n "${!file:-}" ] || continue
+        [ -r "${!file}" ] || die "$file names ${!file}, which cannot be read: correct it, or unset it"
+        export "$name=$(cat "${!file}")"
+        unset "$file"
+    done
+}
+
 # The command line of a living process, or nothing.
 command_line() {
     if [ -d /proc/self ]; then
