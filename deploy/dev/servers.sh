@@ -27,7 +27,7 @@ check_postgres_user() {
 # The parent of all data. As root, the user postgres must be able to reach it, which
 # a checkout below /root does not allow.
 data_home() {
-    if is_root && ! as_postgres test -x "$ROOT"; then
+    if is_root && id postgres >/dev/null 2>&1 && ! as_postgres test -x "$ROOT"; then
         printf '/var/lib/trellis-dev-%s' "${CHECKOUT#trellis-}"
     else
         printf '%s' "$DEV"
@@ -52,7 +52,7 @@ make_socket_dir() {
         die "$1 belongs to another user: remove it (or stop the stack that user runs), then try again"
     fi
     chmod 700 "$1"
-    if is_root; then
+    if is_root && [ -n "$NEED_POSTGRES" ]; then
         chgrp postgres "$1"
         chmod 770 "$1"
     fi
