@@ -80,7 +80,7 @@ make_cluster() {
     mkdir -p "$home"
     if is_root; then
         chown postgres "$home"
-        chmod a+x "$1"
+        chmod a+x "${home%/*}"
     fi
     chmod 700 "$home"
     [ ! -d "$home/data" ] || return 0
