@@ -1,2 +1,46 @@
-test: ## run every test
-	cargo test --workspace
+# Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint doc e2e bench migrate check-ledger doctor clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+run: ## PostgreSQL, Redis, api and worker; Ctrl-C stops them (API_PROCESSES=2, WORKER_PROCESSES=2, ...)
+	@deploy/dev/run
+
+test: ## every test, on services of its own (T=name for some)
+	@deploy/dev/test $(T)
+
+check: ## all that has to hold before a change lands: layers, format, lints, docs, tests
+	@deploy/dev/layers
+	cargo fmt --all --check
+	$(MAKE) --no-print-directory lint doc
+	@deploy/dev/test
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## clippy, and the api without its GPL-3.0 dependency
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo check -p api --no-default-features --locked
+
+doc: ## the API documentation of the crates, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+e2e: ## the end-to-end tests only: several real processes, killed and cut off
+	@deploy/dev/test -p testkit
+
+bench: ## the benchmark, on release binaries (needs wrk)
+	@deploy/dev/bench $(T)
+
+migrate: ## bring the database of `make run` up to date
+	@deploy/dev/command api migrate
+
+check-ledger: ## prove that the books of `make run` balance
+	@deploy/dev/command worker check-ledger
+
+doctor: ## what is found, what runs, what is missing
+	@deploy/dev/services doctor
+
+clean: ## stop the services of this checkout and wipe their data (.dev/)
+	@deploy/dev/services wipe
