@@ -8,6 +8,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod app;
+pub mod client;
 pub mod config;
 pub mod database;
 pub mod redis;
