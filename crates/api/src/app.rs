@@ -14,6 +14,7 @@ use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::problem::Problem;
@@ -36,6 +37,8 @@ pub struct State {
     pub queues: Queues,
     /// Tells the relay that a job was promised.
     pub wake: Wake,
+    /// Copies of rows.
+    pub cache: Cache,
     /// Which sessions live.
     pub sessions: Sessions,
     /// Passwords.
@@ -53,15 +56,17 @@ impl State {
         let clock = Clock::system();
         let cookies = Cookies::new(common.env);
         let pool = db::connect(&common.database_url, common.database_pool)?;
+        let cache = Cache::new(&common.cache_redis_url, &common.redis_prefix, clock.clone())?;
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
-            sessions: Sessions::new(pool.clone(), clock.clone()),
+            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
             clock,
+            cache,
             draining: AtomicBool::new(false),
             pool,
             config,

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod auth;
 pub mod body;
+pub mod cache;
 pub mod client_ip;
 pub mod config;
 pub mod cursor;

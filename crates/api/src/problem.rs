@@ -94,6 +94,15 @@ impl Problem {
         Self::new(Code::Unavailable).retry_after(Duration::from_secs(2)).because(source)
     }
 
+    /// The same problem that somebody else met and logged.
+    pub fn like(code: Code) -> Self {
+        match code {
+            Code::Unauthenticated => Self::unauthenticated(),
+            Code::Unavailable | Code::Overloaded => Self::new(code).retry_after(Duration::from_secs(2)),
+            code => Self::new(code),
+        }
+    }
+
     /// Says what happened this time. Sent to the client.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

@@ -27,6 +27,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::ServiceConfig;
 use actix_web::{FromRequest, HttpResponse, Responder, Route, web};
+use domain::cache::Kind;
 
 use crate::problem::{Code, Problem};
 use guard::Guard;
@@ -52,6 +53,7 @@ pub struct Row {
     pub access: Access,
     /// Whether it is part of the API, and so of the OpenAPI document.
     pub documented: bool,
+    prefetch: Option<Kind>,
     route: Box<dyn Fn(Guard) -> Route>,
 }
 
@@ -63,7 +65,13 @@ impl Row {
         F::Output: Responder + 'static,
     {
         let route = Box::new(move |guard| guard::route(guard, handler.clone()));
-        Self { method, path, access, documented: true, route }
+        Self { method, path, access, documented: true, prefetch: None, route }
+    }
+
+    /// A row whose handler wants the caller's copy of `kind`: it comes in one round trip with the session.
+    fn prefetching(mut self, kind: Kind) -> Self {
+        self.prefetch = Some(kind);
+        self
     }
 
     /// A row that the OpenAPI document leaves out: a page or a file.
@@ -78,7 +86,7 @@ impl Row {
     }
 
     fn guard(&self) -> Guard {
-        Guard { method: self.method.clone(), path: self.path, access: self.access }
+        Guard { method: self.method.clone(), path: self.path, access: self.access, prefetch: self.prefetch }
     }
 }
 
@@ -100,7 +108,8 @@ pub fn table() -> Vec<Row> {
         Row::new(delete, "/api/me/", User, me::delete),
         Row::new(post, "/api/me/password/", User, me::password),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
-        Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get),
+        Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
+            .prefetching(Kind::ReferralStats),
         Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get),
         Row::new(get.clone(), "/api/rewards/", User, rewards::get),
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),

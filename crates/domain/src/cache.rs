@@ -72,6 +72,9 @@ pub enum Found<'a> {
     Corrupt,
 }
 
+/// The version of the end of a session: above that of its copies, which is 0. It never comes back to life.
+pub const SESSION_ENDED: Version = 1;
+
 /// How long an invalidation is remembered: longer than a fill that began before it can take.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -210,12 +213,6 @@ impl Cache {
     pub async fn invalidate(&self, entry: Entry, version: Version) -> Result<(), Unavailable> {
         let remembered = i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
         self.run(&INVALIDATE, entry, digits(version).as_bytes(), remembered).await.map(|_| ())
-    }
-
-    /// Takes away what is known of a session that ended: whoever asks next asks the database. A session has no versions,
-    /// and never comes back to life.
-    pub async fn forget_session(&self, session_id: Uuid) -> Result<(), Unavailable> {
-        self.invalidate(Entry { kind: Kind::Session, id: session_id }, 1).await
     }
 
     async fn run(

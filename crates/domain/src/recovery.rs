@@ -67,7 +67,8 @@ pub async fn request(
 ) -> Result<(), DbError> {
     let id = Uuid::now_v7();
     let mut tx = Tx::begin(pool).await?;
-    store::insert(&mut tx, id, email.as_str(), now, now + TimeDelta::minutes(LIFETIME_MINUTES.into())).await?;
+    store::insert(&mut tx, id, email.as_str(), now, now + TimeDelta::minutes(LIFETIME_MINUTES.into()))
+        .await?;
     let options = outbox::Options { request_id, ..outbox::Options::default() };
     outbox::enqueue(&mut tx, &Job::SendPasswordReset { reset_id: id }, options).await?;
     tx.commit().await

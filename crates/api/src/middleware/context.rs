@@ -11,6 +11,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use uuid::Uuid;
 
 use crate::auth::Caller;
+use crate::cache::Prefetched;
 use crate::problem::Problem;
 
 /// The header that carries a request's id, in and out.
@@ -62,18 +63,19 @@ fn is_sane(id: &[u8]) -> bool {
 }
 
 /// What is known about a request so far.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) request_id: RequestId,
     /// The path pattern of the route, once routed.
     pub(crate) route: Cell<Option<&'static str>>,
     /// Who calls, once the guard knows.
     pub(crate) caller: Cell<Option<Caller>>,
+    /// The cached copy that came with the caller's session.
+    pub(crate) prefetched: Cell<Prefetched>,
 }
 
 impl Context {
     pub(super) fn new(request_id: RequestId) -> Self {
-        Self { request_id, route: Cell::new(None), caller: Cell::new(None) }
+        Self { request_id, route: Cell::new(None), caller: Cell::new(None), prefetched: Cell::default() }
     }
 }
 
@@ -89,6 +91,15 @@ impl FromRequest for RequestId {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(context(request).map(|context| context.request_id.clone()))
+    }
+}
+
+impl FromRequest for Prefetched {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(context(request).map(|context| context.prefetched.take()))
     }
 }
 

@@ -5,10 +5,12 @@ use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder, Route};
 
+use domain::cache::Kind;
+
 use super::Access;
 use crate::app::State;
 use crate::auth::{self, Transport, csrf};
-use crate::middleware::{Context, context};
+use crate::middleware::context;
 use crate::problem::Problem;
 
 /// What a row says about who may come in.
@@ -17,6 +19,7 @@ pub(super) struct Guard {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
+    pub(super) prefetch: Option<Kind>,
 }
 
 /// A handler behind its guard.
@@ -69,21 +72,12 @@ async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
         csrf::check_origin(request.headers(), &state.config)?;
     }
     if guard.access == Access::User {
-        authenticate(&context, state, request, is_unsafe).await?;
+        let (caller, prefetched) = auth::authenticate(state, request.headers(), guard.prefetch).await?;
+        if is_unsafe && caller.transport == Transport::Cookie {
+            csrf::check_token(request.headers(), &state.keys().csrf, caller.session_id)?;
+        }
+        context.caller.set(Some(caller));
+        context.prefetched.set(prefetched);
     }
-    Ok(())
-}
-
-async fn authenticate(
-    context: &Context,
-    state: &State,
-    request: &HttpRequest,
-    is_unsafe: bool,
-) -> Result<(), Problem> {
-    let caller = auth::authenticate(state, request.headers()).await?;
-    if is_unsafe && caller.transport == Transport::Cookie {
-        csrf::check_token(request.headers(), &state.keys().csrf, caller.session_id)?;
-    }
-    context.caller.set(Some(caller));
     Ok(())
 }

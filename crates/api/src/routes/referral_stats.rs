@@ -1,13 +1,16 @@
 //! `GET /api/referral-stats/`: the figures of the caller's referrals.
 
 use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
 use chrono::{DateTime, Utc};
+use domain::cache::{Entry, Kind};
 use domain::referrals::{self, Stats};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::{Shared, State};
 use crate::auth::Caller;
+use crate::cache::Prefetched;
 use crate::problem::Problem;
 use crate::reply::referral_url;
 
@@ -120,8 +123,19 @@ fn ratio(part: i64, whole: i64) -> f64 {
     get, path = "/api/referral-stats/", tag = "referrals",
     responses((status = 200, description = "The figures", body = Reply)),
 )]
-pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, Problem> {
-    let stats = referrals::stats(&state.pool, state.clock.now(), caller.user_id).await?;
-    let stats = stats.ok_or_else(Problem::unauthenticated)?;
-    Ok(HttpResponse::Ok().json(Reply::new(&state, stats)))
+pub(super) async fn get(
+    state: Shared,
+    caller: Caller,
+    prefetched: Prefetched,
+) -> Result<HttpResponse, Problem> {
+    let load = async || {
+        let stats = referrals::stats(&state.pool, state.clock.now(), caller.user_id).await?;
+        let stats = stats.ok_or_else(Problem::unauthenticated)?;
+        let version = stats.version;
+        let body = serde_json::to_vec(&Reply::new(&state, stats)).map_err(Problem::internal)?;
+        Ok((version, body.into()))
+    };
+    let entry = Entry { kind: Kind::ReferralStats, id: caller.user_id };
+    let body = state.cache.get_or_load(entry, prefetched, load).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
