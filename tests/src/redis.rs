@@ -85,7 +85,9 @@ impl RedisServer {
             .await;
             match answer {
                 Ok(()) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error.context("the Redis of this test is silent")),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context("the Redis of this test is silent"));
+                }
                 Err(_) => sleep(Duration::from_millis(10)).await,
             }
         }
@@ -107,7 +109,18 @@ fn spawn(directory: &PathBuf) -> anyhow::Result<Child> {
     let program = std::env::var_os("TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
     Command::new(&program)
         .current_dir(directory)
-        .args(["--port", "0", "--unixsocket", "s", "--save", "", "--appendonly", "no", "--loglevel", "warning"])
+        .args([
+            "--port",
+            "0",
+            "--unixsocket",
+            "s",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--loglevel",
+            "warning",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

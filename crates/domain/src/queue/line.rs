@@ -63,7 +63,11 @@ pub struct Tapped {
 }
 
 impl Tapped {
-    pub(super) fn new(conn: MultiplexedConnection, line: Line, on_answer: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(
+        conn: MultiplexedConnection,
+        line: Line,
+        on_answer: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
         Self { conn, line, on_answer }
     }
 }

@@ -68,8 +68,9 @@ impl Link {
         if let Some(conn) = slot.as_ref() {
             return Ok(conn.clone());
         }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
         let conn = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(slot.insert(conn).clone())
     }

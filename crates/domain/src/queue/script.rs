@@ -29,7 +29,11 @@ pub(super) fn now() -> u64 {
 }
 
 /// Makes due entries available, and rings the consumers on the channel, if there is one.
-pub(super) async fn ring(conn: &mut impl ConnectionLike, keys: &Config, channel: Option<&str>) -> RedisResult<()> {
+pub(super) async fn ring(
+    conn: &mut impl ConnectionLike,
+    keys: &Config,
+    channel: Option<&str>,
+) -> RedisResult<()> {
     RING.key(keys.scheduled_jobs_set())
         .key(keys.active_jobs_list())
         .arg(now())
@@ -61,7 +65,12 @@ pub(super) async fn release(
 
 /// Drops the waiting entries that would end the worker that fetches them.
 pub(super) async fn scrub(conn: &mut impl ConnectionLike, keys: &Config) -> RedisResult<u64> {
-    SCRUB.key(keys.active_jobs_list()).key(keys.job_data_hash()).key(keys.job_meta_hash()).invoke_async(conn).await
+    SCRUB
+        .key(keys.active_jobs_list())
+        .key(keys.job_data_hash())
+        .key(keys.job_meta_hash())
+        .invoke_async(conn)
+        .await
 }
 
 /// Forgets finished entries, a piece at a time, and returns how many.
@@ -86,8 +95,20 @@ pub(super) async fn sweep(conn: &mut impl ConnectionLike, keys: &Config) -> Redi
 }
 
 /// Renews the registration of a consumer; false if it is gone.
-pub(super) async fn pulse(conn: &mut impl ConnectionLike, keys: &Config, name: &str, ttl: u64) -> RedisResult<bool> {
-    PULSE.key(keys.workers_set()).key(metadata(keys, name)).arg(now()).arg(name).arg(ttl).invoke_async(conn).await
+pub(super) async fn pulse(
+    conn: &mut impl ConnectionLike,
+    keys: &Config,
+    name: &str,
+    ttl: u64,
+) -> RedisResult<bool> {
+    PULSE
+        .key(keys.workers_set())
+        .key(metadata(keys, name))
+        .arg(now())
+        .arg(name)
+        .arg(ttl)
+        .invoke_async(conn)
+        .await
 }
 
 /// Where the library keeps what it knows of a worker.

@@ -75,8 +75,13 @@ impl Queues {
         // Before the library writes it, so that it never exists without a limit to its life.
         let metadata = script::metadata(&keys, &name);
         let ttl = i64::try_from(METADATA_TTL).unwrap_or(i64::MAX);
-        let _: () =
-            pipe().hset(&metadata, "service", "").ignore().expire(&metadata, ttl).ignore().query_async(&mut conn).await?;
+        let _: () = pipe()
+            .hset(&metadata, "service", "")
+            .ignore()
+            .expire(&metadata, ttl)
+            .ignore()
+            .query_async(&mut conn)
+            .await?;
         let tapped = Tapped::new(conn.clone(), line.clone(), on_answer);
         Ok(Seat { name, keys, conn, line, tapped })
     }
