@@ -1,6 +1,6 @@
 //! The queue contract: which queues there are, and what a process may do with them.
 //!
-//! PostgreSQL owns the jobs (see `outbox`); Redis carries their ids, and a lost or repeated id does no harm.
+//! PostgreSQL owns the jobs (see [`crate::outbox`]); Redis carries their ids, and a lost or repeated id does no harm.
 //! apalis-redis keeps the entries; this module and the worker's `consume` are the only ones that name it. Where its
 //! 1.0 loses, keeps or wedges something, a script of our own stands beside it: entries are made available in pieces
 //! (8,000 at once would wedge the queue for good), finished ones are forgotten, and what a dead consumer held is handed

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apalis_core::backend::ext::BackendExt;
+use apalis_core::error::WorkerError;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
 use domain::queue::{IdBytes, QueueError, QueueName, Queues, Seat};
@@ -57,7 +58,7 @@ enum Failure {
     #[error("no place at the queue")]
     Seat(#[source] QueueError),
     #[error("the worker ended")]
-    Worker(#[source] apalis_core::error::WorkerError),
+    Worker(#[source] WorkerError),
     #[error("the worker ended without an error")]
     Ended,
     #[error("the registration could not be renewed")]
