@@ -26,8 +26,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestApp {
     /// Where the api listens.
     pub addr: SocketAddr,
-    /// Where its metrics are.
-    pub metrics_addr: SocketAddr,
     /// Its database.
     pub database: TestDatabase,
     /// Where its mails arrive.
@@ -36,7 +34,7 @@ pub struct TestApp {
     pub clock: Clock,
     /// Its settings.
     pub settings: TestSettings,
-    api: api::Handle,
+    api: api::server::Handle,
     worker: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
@@ -61,13 +59,13 @@ impl TestApp {
         settings.set("SMTP_URL", &mail.url()).set("MAIL_FROM", "Trellis <no-reply@trellis.test>");
         change(&mut settings);
         let clock = Clock::system();
-        let (addr, metrics_addr, api) = start_api(&settings, &clock).await;
-        Self { addr, metrics_addr, database, mail, clock, settings, api, worker: None }
+        let (addr, api) = start_api(&settings, &clock).await;
+        Self { addr, database, mail, clock, settings, api, worker: None }
     }
 
     /// Another api on the same database and Redis.
-    pub async fn second_api(&self) -> (SocketAddr, api::Handle) {
-        let (addr, _, handle) = start_api(&self.settings, &self.clock).await;
+    pub async fn second_api(&self) -> (SocketAddr, api::server::Handle) {
+        let (addr, handle) = start_api(&self.settings, &self.clock).await;
         (addr, handle)
     }
 
@@ -145,7 +143,10 @@ impl TestApp {
     /// Waits until no job is left to do.
     pub async fn jobs_done(&self) {
         eventually("all jobs are done", async || {
-            let open: i64 = self.database.value("SELECT count(*) FROM outbox WHERE done_at IS NULL AND dead_at IS NULL").await;
+            let open: i64 = self
+                .database
+                .value("SELECT count(*) FROM outbox WHERE done_at IS NULL AND dead_at IS NULL")
+                .await;
             if open == 0 { Ok(()) } else { Err(format!("{open} jobs are open")) }
         })
         .await;
@@ -170,7 +171,10 @@ impl Drop for TestApp {
 }
 
 /// Asks again and again until the answer is good; fails with the last bad one after [`PATIENCE`].
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask().await {
@@ -182,14 +186,14 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mu
 }
 
 /// The api runs on a thread of its own, as it does in its process.
-async fn start_api(settings: &TestSettings, clock: &Clock) -> (SocketAddr, SocketAddr, api::Handle) {
-    let config = api::Config::read(settings.settings()).unwrap();
+async fn start_api(settings: &TestSettings, clock: &Clock) -> (SocketAddr, api::server::Handle) {
+    let config = api::config::Config::read(settings.settings()).unwrap();
     let clock = clock.clone();
     let (started, ready) = oneshot::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let server = api::build(config, clock).await.unwrap();
-            started.send((server.addr(), server.metrics_addr(), server.handle())).unwrap();
+            started.send((server.addr(), server.handle())).unwrap();
             server.run().await.unwrap();
         });
     });

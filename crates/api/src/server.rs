@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::Server as HttpServerRun;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
+use domain::clock::Clock;
 use domain::outbox::relay::Relay;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,7 +45,7 @@ pub struct Server {
 }
 
 /// Stops a server from elsewhere.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Handle(watch::Sender<u8>);
 
 impl Handle {
@@ -54,9 +55,9 @@ impl Handle {
     }
 }
 
-/// Builds everything and binds the addresses.
-pub async fn build(config: Config) -> anyhow::Result<Server> {
-    let state = web::Data::new(State::new(config)?);
+/// Builds everything and binds the addresses: the one entry for `main` and for tests.
+pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Server> {
+    let state = web::Data::new(State::new(config, clock)?);
     let config = &state.config;
     let app_state = state.clone();
     let server = HttpServer::new(move || {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx, constraint};
 use crate::outbox::{self, Job};
-use crate::referrals::{self, Attribution, Claim, ReferralCode, ReferralStatus};
+use crate::referrals::{self, Attributed, Attribution, Claim, ReferralCode};
 use crate::rewards;
 use crate::sessions;
 pub use email::{Email, EmailError};
@@ -71,6 +71,15 @@ impl From<diesel::result::Error> for RegisterError {
     }
 }
 
+/// An account that was just made.
+#[derive(Debug)]
+pub struct Registered {
+    /// The account.
+    pub account: Account,
+    /// Its referral, if somebody brought it.
+    pub referral: Option<Attributed>,
+}
+
 /// Makes an account with its pending referral and its confirmation mail, all or none.
 pub async fn register(
     pool: &Pool,
@@ -78,7 +87,7 @@ pub async fn register(
     keys: &Keys,
     policy: ReferralPolicy,
     new: NewAccount,
-) -> Result<(Account, Option<ReferralStatus>), RegisterError> {
+) -> Result<Registered, RegisterError> {
     let mut tx = Tx::begin(pool).await?;
     let referrer = match &new.claim {
         Some(claim) => referrals::find_referrer(&mut tx, claim).await?,
@@ -89,7 +98,7 @@ pub async fn register(
     }
     let account =
         insert_with_free_code(&mut tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
-    let status = match referrer {
+    let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
             Some(referrals::attribute(&mut tx, now, keys, policy, attribution, new.request_id.clone()).await?)
@@ -98,7 +107,7 @@ pub async fn register(
     };
     verification::issue(&mut tx, now, account.id, &new.email, new.request_id).await?;
     tx.commit().await?;
-    Ok((account, status))
+    Ok(Registered { account, referral })
 }
 
 /// Counts n up until the code is free: the index decides.

@@ -112,6 +112,17 @@ pub(crate) async fn find_referrer(tx: &mut Tx, claim: &Claim) -> Result<Option<R
     Ok(found)
 }
 
+/// A referral that was just written.
+#[derive(Clone, Debug)]
+pub struct Attributed {
+    /// Where it stands.
+    pub status: ReferralStatus,
+    /// The referrer, whose statistics changed.
+    pub referrer_id: Uuid,
+    /// The version of those statistics since.
+    pub version: i64,
+}
+
 /// Somebody who was brought by somebody.
 pub(crate) struct Attribution<'a> {
     pub(crate) referrer: Referrer,
@@ -128,7 +139,7 @@ pub(crate) async fn attribute(
     policy: ReferralPolicy,
     attribution: Attribution<'_>,
     request_id: Option<String>,
-) -> Result<ReferralStatus, DbError> {
+) -> Result<Attributed, DbError> {
     let Attribution { referrer, referred, known_as } = attribution;
     let email = Email::from_stored(referred.email.clone());
     let facts = Facts {
@@ -154,11 +165,12 @@ pub(crate) async fn attribute(
         settled_at: refusal.map(|_| now),
     };
     store::insert(tx, row).await?;
-    store::count(tx, &[(referrer.id, None, Some(status), 1)]).await?;
+    let counters = store::count(tx, &[(referrer.id, None, Some(status), 1)]).await?;
     if status == ReferralStatus::Pending && policy.qualifies_on == QualifiesOn::Registration {
         enqueue_settlement(tx, id, "registered", qualifies_at, now, request_id).await?;
     }
-    Ok(status)
+    let version = counters.first().map_or(0, |row| row.version);
+    Ok(Attributed { status, referrer_id: referrer.id, version })
 }
 
 fn waiting_reason(policy: ReferralPolicy) -> &'static str {

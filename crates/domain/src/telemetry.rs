@@ -8,8 +8,9 @@ use tracing_subscriber::fmt;
 
 use crate::config::LogFormat;
 
-/// What is logged unless `RUST_LOG` says otherwise: our own events, and the warnings of libraries.
-const DEFAULT_FILTER: &str = "warn,api=info,worker=info,domain=info";
+/// What is logged unless `RUST_LOG` says otherwise: our own events, and the warnings of libraries. apalis-core repeats at
+/// ERROR what our own warnings say with the whole chain.
+const DEFAULT_FILTER: &str = "warn,api=info,worker=info,domain=info,apalis_core=off";
 
 /// Starts logging. A second call changes nothing.
 pub fn init(format: LogFormat) {

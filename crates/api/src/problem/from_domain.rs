@@ -92,13 +92,21 @@ impl From<ResetError> for Problem {
     }
 }
 
+/// An error's words as a sentence.
+fn sentence(error: &impl std::error::Error) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
 impl From<EmailError> for Complaint {
     fn from(error: EmailError) -> Self {
         let code = match error {
             EmailError::TooLong => FieldCode::TooLong,
             EmailError::Malformed => FieldCode::InvalidEmail,
         };
-        Self::new(code, format!("{error}."))
+        Self::new(code, sentence(&error))
     }
 }
 
@@ -110,7 +118,7 @@ impl From<UsernameError> for Complaint {
             UsernameError::Malformed => FieldCode::InvalidUsername,
             UsernameError::Reserved => FieldCode::UsernameReserved,
         };
-        Self::new(code, format!("{error}."))
+        Self::new(code, sentence(&error))
     }
 }
 
@@ -122,7 +130,7 @@ impl From<PasswordError> for Complaint {
             PasswordError::ControlCharacter => FieldCode::InvalidCharacter,
             PasswordError::Weak => FieldCode::WeakPassword,
         };
-        Self::new(code, format!("{error}."))
+        Self::new(code, sentence(&error))
     }
 }
 

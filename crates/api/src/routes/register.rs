@@ -1,7 +1,8 @@
 //! `POST /api/register/`: makes an account. It does not sign in.
 
 use actix_web::{HttpRequest, HttpResponse};
-use domain::accounts::{self, Email, NewAccount, Password, Username};
+use domain::accounts::{self, Email, NewAccount, Password, Registered, Username};
+use domain::cache::{Entry, Kind};
 use domain::referrals::{Claim, ReferralCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -106,11 +107,16 @@ pub(super) async fn post(
         request_id: Some(id.to_string()),
     };
     let policy = state.config.common.referrals;
-    let (account, status) =
+    let Registered { account, referral } =
         accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
     state.wake.wake();
-    tracing::info!(user_id = %account.id, referral = status.map(|status| status.as_str()), "registered an account");
-    let referral = status.map(|status| Referral { status: status.as_str() });
+    if let Some(referral) = &referral {
+        let entry = Entry { kind: Kind::ReferralStats, id: referral.referrer_id };
+        state.cache.invalidate(entry, referral.version).await;
+    }
+    let status = referral.map(|referral| referral.status.as_str());
+    tracing::info!(user_id = %account.id, referral = status, "registered an account");
+    let referral = status.map(|status| Referral { status });
     let user = User::new(&state, account);
     Ok(HttpResponse::Created().json(Reply { user, referral }))
 }
