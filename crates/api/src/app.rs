@@ -9,6 +9,7 @@ use domain::config::Keys;
 use domain::db::{self, Pool};
 use domain::outbox::relay::Wake;
 use domain::queue::Queues;
+use domain::redis::Redis;
 
 use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
@@ -17,7 +18,11 @@ use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hashing::Hasher;
+use crate::limits::Limits;
 use crate::problem::Problem;
+
+/// Connections for limits, in a process.
+const REDIS_CONNECTIONS: usize = 16;
 
 /// What all handlers share. Handlers take it as `state: Shared`.
 pub struct State {
@@ -41,6 +46,10 @@ pub struct State {
     pub cache: Cache,
     /// Which sessions live.
     pub sessions: Sessions,
+    /// Redis, for what can do without it.
+    pub redis: Redis,
+    /// How often what may be tried.
+    pub limits: Limits,
     /// Passwords.
     pub hasher: Hasher,
     draining: AtomicBool,
@@ -56,6 +65,14 @@ impl State {
         let cookies = Cookies::new(common.env);
         let pool = db::connect(&common.database_url, common.database_pool)?;
         let cache = Cache::new(&common.cache_redis_url, &common.redis_prefix, clock.clone())?;
+        let redis = Redis::new(&common.redis_url, REDIS_CONNECTIONS)?;
+        let limits = Limits::new(
+            config.rate_limits,
+            redis.clone(),
+            &common.redis_prefix,
+            common.keys.privacy.clone(),
+            config.api_replicas,
+        );
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
             cookies,
@@ -66,6 +83,8 @@ impl State {
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
             clock,
             cache,
+            redis,
+            limits,
             draining: AtomicBool::new(false),
             pool,
             config,

@@ -10,6 +10,7 @@ pub mod client_ip;
 pub mod config;
 pub mod cursor;
 pub mod hashing;
+pub mod limits;
 pub mod middleware;
 pub mod problem;
 pub mod query;

@@ -55,7 +55,7 @@ impl Sessions {
         let copy = copy.map_or(Prefetched::Missing, Prefetched::Copy);
         let load = async || {
             let found = domain::sessions::find_live(&self.pool, self.clock.now(), caller.session_id).await;
-            let session = found.map_err(Problem::unavailable)?.ok_or_else(Problem::unauthenticated)?;
+            let session = found?.ok_or_else(Problem::unauthenticated)?;
             Ok((LIVING, Bytes::copy_from_slice(session.user_id.as_bytes())))
         };
         let owner = self.cache.get_or_load(entry(caller.session_id), copy, load).await?;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::cache::Prefetched;
+use crate::limits::Decision;
 use crate::problem::Problem;
 
 /// The header that carries a request's id, in and out.
@@ -71,11 +72,19 @@ pub(crate) struct Context {
     pub(crate) caller: Cell<Option<Caller>>,
     /// The cached copy that came with the caller's session.
     pub(crate) prefetched: Cell<Prefetched>,
+    /// How the limits stand that this request was counted by.
+    pub(crate) limits: Cell<Option<Decision>>,
 }
 
 impl Context {
     pub(super) fn new(request_id: RequestId) -> Self {
-        Self { request_id, route: Cell::new(None), caller: Cell::new(None), prefetched: Cell::default() }
+        Self {
+            request_id,
+            route: Cell::new(None),
+            caller: Cell::new(None),
+            prefetched: Cell::default(),
+            limits: Cell::new(None),
+        }
     }
 }
 

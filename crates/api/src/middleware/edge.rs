@@ -127,6 +127,10 @@ impl Outbound {
         }
         let headers = response.headers_mut();
         headers::secure(headers, self.https);
+        if let Some((policies, limits)) = context.limits.take().and_then(|decision| decision.headers()) {
+            headers.insert(HeaderName::from_static("ratelimit-policy"), policies);
+            headers.insert(HeaderName::from_static("ratelimit"), limits);
+        }
         headers.insert(HeaderName::from_static(REQUEST_ID), context.request_id.to_header());
     }
 }
@@ -137,7 +141,7 @@ fn of_library(error: &Error, status: StatusCode) -> Problem {
     if status.is_server_error() { problem.because(anyhow::anyhow!("{error}")) } else { problem }
 }
 
-/// Another answer to the same request; headers that the first one had (cookies, limits) stay.
+/// Another answer to the same request.
 fn replace(response: ServiceResponse<BoxBody>, by: HttpResponse) -> ServiceResponse<BoxBody> {
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, by)

@@ -1,0 +1,126 @@
+//! Counting in this process, while Redis cannot.
+//!
+//! Each replica allows its share of a quota, so all of them together allow no more than Redis would. The memory is a table
+//! of a fixed size: keys that fall on one slot share it, which can only make a limit stricter.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Ask;
+use super::decision::Level;
+
+/// How many keys are told apart.
+const SLOTS: usize = 65_536;
+
+/// The table. It is made when it is first needed.
+pub(super) struct Local {
+    origin: Instant,
+    replicas: u32,
+    /// Milliseconds after `origin` at which a quota is whole again.
+    slots: OnceLock<Vec<AtomicU64>>,
+}
+
+impl Local {
+    pub(super) fn new(replicas: u32) -> Self {
+        // A slot that was never used is 0: it must lie in the past.
+        Self { origin: Instant::now(), replicas, slots: OnceLock::new() }
+    }
+
+    /// Takes one request of each, or of none.
+    pub(super) fn take(&self, asks: &[Ask]) -> (bool, Vec<Level>) {
+        let now = self.now();
+        let mut levels = Vec::with_capacity(asks.len());
+        let mut taken: Vec<Ask> = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let (allowed, level) = self.take_one(ask, now);
+            levels.push(level);
+            if !allowed {
+                self.give_back(&taken);
+                return (false, levels);
+            }
+            taken.push(*ask);
+        }
+        (true, levels)
+    }
+
+    /// Gives one request of each back.
+    pub(super) fn give_back(&self, asks: &[Ask]) {
+        for ask in asks {
+            let interval = ask.policy.interval_ms(self.replicas);
+            let less = |whole: u64| Some(whole.saturating_sub(interval));
+            let _changed = self.slot(ask).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    fn take_one(&self, ask: &Ask, now: u64) -> (bool, Level) {
+        let interval = ask.policy.interval_ms(self.replicas);
+        let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+        let more = |whole: u64| Some(whole.max(now) + interval).filter(|next| *next <= now + window);
+        match self.slot(ask).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(before) => {
+                let whole_in = Duration::from_millis(before.max(now) + interval - now);
+                (true, Level { wait: Duration::ZERO, whole_in })
+            }
+            Err(whole) => {
+                let wait = Duration::from_millis((whole + interval).saturating_sub(now + window));
+                (false, Level { wait, whole_in: Duration::from_millis(whole.saturating_sub(now)) })
+            }
+        }
+    }
+
+    fn slot(&self, ask: &Ask) -> &AtomicU64 {
+        let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| AtomicU64::new(0)).collect());
+        let [high, low, ..] = ask.blinded;
+        #[allow(clippy::indexing_slicing, reason = "two bytes count to SLOTS")]
+        &slots[usize::from(u16::from_be_bytes([high, low]))]
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::policy::LOGIN;
+
+    fn ask(policy: usize, key: u8) -> Ask {
+        Ask { policy: &LOGIN[policy], blinded: [key; 32] }
+    }
+
+    #[test]
+    fn h6_without_redis_a_replica_allows_its_share_and_no_more() {
+        for (replicas, allowed) in [(1, 10), (2, 5), (4, 2), (100, 1)] {
+            let local = Local::new(replicas);
+            let taken = (0..100).filter(|_| local.take(&[ask(0, 1)]).0).count();
+            assert_eq!(taken, allowed, "{replicas} replicas");
+            assert!(local.take(&[ask(0, 2)]).0, "another account");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_one_limit_charges_none_and_says_how_long_to_wait() {
+        let local = Local::new(1);
+        for _ in 0..10 {
+            assert!(local.take(&[ask(0, 1), ask(1, 9)]).0);
+        }
+        for _ in 0..200 {
+            let (allowed, levels) = local.take(&[ask(1, 9), ask(0, 1)]);
+            assert!(!allowed);
+            let wait = levels.last().unwrap().wait;
+            assert!(wait > Duration::from_secs(80) && wait <= Duration::from_secs(90), "{wait:?}");
+        }
+        assert!(local.take(&[ask(1, 9)]).0, "the other limit was charged for refusals");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let local = Local::new(1);
+        for _ in 0..100 {
+            assert!(local.take(&[ask(0, 1)]).0);
+            local.give_back(&[ask(0, 1)]);
+        }
+    }
+}
