@@ -11,6 +11,7 @@ pub mod config;
 pub mod cursor;
 pub mod hashing;
 pub mod middleware;
+pub mod pages;
 pub mod problem;
 pub mod query;
 pub mod reply;

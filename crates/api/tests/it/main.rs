@@ -1,0 +1,3 @@
+//! Tests of the api from outside, one module per endpoint.
+
+mod pages;
