@@ -15,80 +15,77 @@ use super::site::Site;
 #[derive(Template)]
 #[template(path = "register.html")]
 struct Register<'a> {
-    site: &'a Site,
-    password_hint: &'a str,
+    site: Site<'a>,
     referral: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "login.html")]
 struct Login<'a> {
-    site: &'a Site,
+    site: Site<'a>,
 }
 
 #[derive(Template)]
 #[template(path = "forgot_password.html")]
 struct ForgotPassword<'a> {
-    site: &'a Site,
+    site: Site<'a>,
 }
 
 #[derive(Template)]
 #[template(path = "reset_password.html")]
 struct ResetPassword<'a> {
-    site: &'a Site,
-    password_hint: &'a str,
+    site: Site<'a>,
 }
 
 #[derive(Template)]
 #[template(path = "verify_email.html")]
 struct VerifyEmail<'a> {
-    site: &'a Site,
+    site: Site<'a>,
 }
 
 #[derive(Template)]
 #[template(path = "dashboard.html")]
 struct Dashboard<'a> {
-    site: &'a Site,
-    password_hint: &'a str,
+    site: Site<'a>,
 }
 
 /// `/register`, with the code of `?referral=` in its field.
-pub(super) fn register(site: &Site, request: &HttpRequest) -> Page {
+pub(super) fn register(site: Site<'_>, request: &HttpRequest) -> Page {
     let referral = referral(request.query_string()).unwrap_or_default();
-    html::render(&Register { site, password_hint: &site.password_hint, referral: &referral }, Keep::Checked)
+    html::render(&Register { site, referral: &referral }, Keep::Checked)
 }
 
 /// `/login`
-pub(super) fn login(site: &Site, _: &HttpRequest) -> Page {
+pub(super) fn login(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&Login { site }, Keep::Checked)
 }
 
 /// `/forgot-password`
-pub(super) fn forgot_password(site: &Site, _: &HttpRequest) -> Page {
+pub(super) fn forgot_password(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&ForgotPassword { site }, Keep::Checked)
 }
 
 /// `/reset-password`, where the mail's `?token=` is left to the script.
-pub(super) fn reset_password(site: &Site, _: &HttpRequest) -> Page {
-    html::render(&ResetPassword { site, password_hint: &site.password_hint }, Keep::Never)
+pub(super) fn reset_password(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&ResetPassword { site }, Keep::Never)
 }
 
 /// `/verify-email`, where the mail's `?token=` is left to the script.
-pub(super) fn verify_email(site: &Site, _: &HttpRequest) -> Page {
+pub(super) fn verify_email(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&VerifyEmail { site }, Keep::Never)
 }
 
 /// `/dashboard`: the frame; the script fills it with what the API tells the signed-in person.
-pub(super) fn dashboard(site: &Site, _: &HttpRequest) -> Page {
-    html::render(&Dashboard { site, password_hint: &site.password_hint }, Keep::Never)
+pub(super) fn dashboard(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&Dashboard { site }, Keep::Never)
 }
 
 /// `/.well-known/change-password`, where password managers send people.
-pub(super) fn change_password(_: &Site, _: &HttpRequest) -> Page {
-    Ok(HttpResponse::SeeOther()
+pub(super) fn change_password() -> HttpResponse {
+    HttpResponse::SeeOther()
         .insert_header((header::LOCATION, "/dashboard#change-password"))
         .insert_header(Keep::Hour.header())
-        .finish())
+        .finish()
 }
 
 /// The referral code or user id of a query string.
@@ -104,7 +101,6 @@ fn referral(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::PagesConfig;
 
     #[test]
     fn only_a_plausible_code_is_taken_from_the_link() {
@@ -122,14 +118,13 @@ mod tests {
 
     #[test]
     fn a_hostile_code_would_be_escaped_even_if_it_came_through() {
-        let site = Site::new(PagesConfig {
-            public_url: "https://example.test".to_owned(),
+        let site = Site {
+            public_url: "https://trellis.example",
             development: false,
-            mail_dir: "mail".into(),
             password_min_length: 8,
-            problems: Vec::new(),
-        });
-        let page = Register { site: &site, password_hint: "", referral: "\"><script>alert(1)</script>" };
+            version: "v",
+        };
+        let page = Register { site, referral: "\"><script>alert(1)</script>" };
         let body = page.render().unwrap();
         assert!(!body.contains("<script>alert"), "{body}");
         assert!(body.contains("&#34;&#62;&#60;script&#62;alert(1)"), "{body}");

@@ -4,13 +4,15 @@
 //! for good. Modules import each other by relative path and so stay within one version. During a rolling deploy a
 //! page of one release may ask a replica of another; that replica answers with what it has, to be checked again.
 
-use actix_web::error::ErrorNotFound;
+use std::sync::LazyLock;
+
 use actix_web::http::header::{self, EntityTag, Header, IfNoneMatch};
 use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
 use super::Page;
-use super::site::Site;
+use super::html::Keep;
+use crate::problem::{Code, Problem};
 
 struct Asset {
     name: &'static str,
@@ -36,13 +38,18 @@ const ASSETS: [Asset; 7] = [
 ];
 
 /// A hash over every asset, for the addresses of all of them.
-pub(super) fn version() -> String {
+static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for asset in &ASSETS {
         hash.update(asset.name);
         hash.update(asset.body);
     }
     short(&hash.finalize())
+});
+
+/// The version in the addresses of all assets.
+pub(super) fn version() -> &'static str {
+    &VERSION
 }
 
 fn short(digest: &[u8]) -> String {
@@ -50,27 +57,27 @@ fn short(digest: &[u8]) -> String {
 }
 
 /// An asset under its plain name.
-pub(super) fn current(_: &Site, request: &HttpRequest) -> Page {
-    serve(request, named(request)?, false)
+pub(super) fn current(request: &HttpRequest) -> Page {
+    Ok(serve(request, named(request)?, Keep::Checked))
 }
 
 /// An asset under its versioned name.
-pub(super) fn versioned(site: &Site, request: &HttpRequest) -> Page {
-    let ours = request.match_info().get("version") == Some(site.version());
-    serve(request, named(request)?, ours)
+pub(super) fn versioned(request: &HttpRequest) -> Page {
+    let ours = request.match_info().get("version") == Some(version());
+    Ok(serve(request, named(request)?, if ours { Keep::ForGood } else { Keep::Checked }))
 }
 
 /// The icon, where browsers look for it unasked.
-pub(super) fn favicon(_: &Site, request: &HttpRequest) -> Page {
-    serve(request, &ICON, false)
+pub(super) fn favicon(request: &HttpRequest) -> HttpResponse {
+    serve(request, &ICON, Keep::Checked)
 }
 
-fn named(request: &HttpRequest) -> actix_web::Result<&'static Asset> {
+fn named(request: &HttpRequest) -> Result<&'static Asset, Problem> {
     let name = request.match_info().get("name");
-    ASSETS.iter().find(|asset| Some(asset.name) == name).ok_or_else(|| ErrorNotFound("no such asset"))
+    ASSETS.iter().find(|asset| Some(asset.name) == name).ok_or_else(|| Problem::new(Code::NotFound))
 }
 
-fn serve(request: &HttpRequest, asset: &Asset, for_good: bool) -> Page {
+fn serve(request: &HttpRequest, asset: &Asset, keep: Keep) -> HttpResponse {
     let tag = EntityTag::new_strong(short(&Sha256::digest(asset.body)));
     let known = match IfNoneMatch::parse(request) {
         Ok(IfNoneMatch::Any) => true,
@@ -78,13 +85,6 @@ fn serve(request: &HttpRequest, asset: &Asset, for_good: bool) -> Page {
         Err(_) => false,
     };
     let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer
-        .insert_header(header::ETag(tag))
-        .insert_header((
-            header::CACHE_CONTROL,
-            if for_good { "public, max-age=31536000, immutable" } else { "no-cache" },
-        ))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"));
-    Ok(if known { answer.finish() } else { answer.content_type(asset.content_type).body(asset.body) })
+    answer.insert_header(header::ETag(tag)).insert_header(keep.header());
+    if known { answer.finish() } else { answer.content_type(asset.content_type).body(asset.body) }
 }

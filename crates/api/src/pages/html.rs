@@ -4,11 +4,11 @@
 //! referrer is withheld everywhere.
 
 use actix_web::HttpResponse;
-use actix_web::error::ErrorInternalServerError;
 use actix_web::http::header;
 use askama::Template;
 
 use super::Page;
+use crate::problem::Problem;
 
 /// What a page may load and where it may send: our own origin, and nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -23,6 +23,8 @@ pub(super) enum Keep {
     Checked,
     /// For an hour, by anybody: the same for everyone.
     Hour,
+    /// Until the address changes.
+    ForGood,
 }
 
 impl Keep {
@@ -31,6 +33,7 @@ impl Keep {
             Self::Never => "no-store",
             Self::Checked => "no-cache",
             Self::Hour => "public, max-age=3600",
+            Self::ForGood => "public, max-age=31536000, immutable",
         };
         (header::CACHE_CONTROL, value)
     }
@@ -47,7 +50,7 @@ pub(super) fn render_framing(template: &impl Template, keep: Keep) -> Page {
 }
 
 fn respond(template: &impl Template, keep: Keep, policy: &str) -> Page {
-    let body = template.render().map_err(ErrorInternalServerError)?;
+    let body = template.render().map_err(Problem::internal)?;
     Ok(document(body, keep, policy))
 }
 
@@ -57,7 +60,6 @@ pub(super) fn document(body: String, keep: Keep, policy: &str) -> HttpResponse {
         .content_type("text/html; charset=utf-8")
         .insert_header((header::CONTENT_SECURITY_POLICY, policy))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header(("cross-origin-opener-policy", "same-origin"))
         .insert_header(keep.header())
         .body(body)

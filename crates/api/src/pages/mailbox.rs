@@ -3,18 +3,19 @@
 //! Its routes exist in development only. A message is shown as a stranger's would be: its HTML in a sandboxed frame
 //! under a policy of its own, which runs no script and loads nothing.
 
-use actix_web::error::{ErrorInternalServerError, ErrorNotFound};
+mod folder;
+mod message;
+
 use actix_web::web;
 use askama::Template;
 
-use self::folder::Entry;
-use self::message::{Message, Piece};
 use super::Page;
 use super::html::{self, Keep};
 use super::site::Site;
-
-mod folder;
-mod message;
+use crate::app::{Shared, State};
+use crate::problem::{Code, Problem};
+use folder::Entry;
+use message::{Message, Piece};
 
 /// What the HTML part of a message may do: look as it was written, and lead to links in the whole window.
 const MESSAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; \
@@ -24,14 +25,14 @@ const MESSAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 #[derive(Template)]
 #[template(path = "mailbox.html")]
 struct Mailbox<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     entries: &'a [Entry],
 }
 
 #[derive(Template)]
 #[template(path = "mail.html")]
 struct Mail<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     entry: &'a Entry,
     from: &'a str,
     html: bool,
@@ -39,17 +40,20 @@ struct Mail<'a> {
 }
 
 /// `/dev/mail`
-pub(super) async fn list(site: web::Data<Site>) -> Page {
-    let folder = site.config.mail_dir.clone();
-    let entries = web::block(move || folder::list(&folder)).await?.map_err(ErrorInternalServerError)?;
-    html::render(&Mailbox { site: &site, entries: &entries }, Keep::Never)
+pub(super) async fn list(state: Shared) -> Page {
+    let folder = state.config.mail_dir.clone();
+    let entries = web::block(move || folder::list(&folder))
+        .await
+        .map_err(Problem::internal)?
+        .map_err(Problem::internal)?;
+    html::render(&Mailbox { site: Site::of(&state), entries: &entries }, Keep::Never)
 }
 
 /// `/dev/mail/{file}`
-pub(super) async fn read(site: web::Data<Site>, file: web::Path<String>) -> Page {
-    let (entry, message) = open(&site, file.into_inner()).await?;
+pub(super) async fn read(state: Shared, file: web::Path<String>) -> Page {
+    let (entry, message) = open(&state, file.into_inner()).await?;
     let page = Mail {
-        site: &site,
+        site: Site::of(&state),
         entry: &entry,
         from: &message.from,
         html: message.html.is_some(),
@@ -59,16 +63,19 @@ pub(super) async fn read(site: web::Data<Site>, file: web::Path<String>) -> Page
 }
 
 /// `/dev/mail/{file}/html`
-pub(super) async fn html_part(site: web::Data<Site>, file: web::Path<String>) -> Page {
-    let (_, message) = open(&site, file.into_inner()).await?;
-    let html = message.html.ok_or_else(|| ErrorNotFound("no HTML part"))?;
+pub(super) async fn html_part(state: Shared, file: web::Path<String>) -> Page {
+    let (_, message) = open(&state, file.into_inner()).await?;
+    let html = message.html.ok_or_else(|| Problem::new(Code::NotFound))?;
     // Links leave the frame. The parser takes this tag into the document's head, whatever follows.
     let body = format!("<!doctype html><base target=\"_top\">{html}");
     Ok(html::document(body, Keep::Never, MESSAGE_POLICY))
 }
 
-async fn open(site: &Site, file: String) -> actix_web::Result<(Entry, Message)> {
-    let folder = site.config.mail_dir.clone();
-    let found = web::block(move || folder::open(&folder, &file)).await?.map_err(ErrorInternalServerError)?;
-    found.ok_or_else(|| ErrorNotFound("no such message"))
+async fn open(state: &State, file: String) -> Result<(Entry, Message), Problem> {
+    let folder = state.config.mail_dir.clone();
+    let found = web::block(move || folder::open(&folder, &file))
+        .await
+        .map_err(Problem::internal)?
+        .map_err(Problem::internal)?;
+    found.ok_or_else(|| Problem::new(Code::NotFound))
 }

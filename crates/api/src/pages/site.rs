@@ -1,33 +1,31 @@
-//! What every page shares: the configuration, and the addresses of the compiled-in assets.
-//!
-//! Made once per server thread and never changed.
+//! What templates know of the installation.
 
-use super::{PagesConfig, assets};
+use domain::config::AppEnv;
 
-/// The state behind the pages.
-pub(super) struct Site {
-    /// The address people reach this installation under, without a trailing slash.
-    pub(super) public_url: String,
+use super::assets;
+use crate::app::State;
+
+/// The installation, as templates see it.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    /// The address people reach it under, without a trailing slash.
+    pub(super) public_url: &'a str,
     /// Whether the pages for developers exist.
     pub(super) development: bool,
-    /// The hint beside a field for a new password.
-    pub(super) password_hint: String,
-    /// The configuration as it was given.
-    pub(super) config: PagesConfig,
-    version: String,
+    /// The fewest characters a new password may have.
+    pub(super) password_min_length: usize,
+    /// The version in the addresses of the assets.
+    pub(super) version: &'static str,
 }
 
-impl Site {
-    pub(super) fn new(config: PagesConfig) -> Self {
+impl<'a> Site<'a> {
+    /// The installation that a state describes.
+    pub(super) fn of(state: &'a State) -> Self {
         Self {
-            public_url: config.public_url.trim_end_matches('/').to_owned(),
-            development: config.development,
-            password_hint: format!(
-                "At least {} characters. A few unrelated words are easier to remember than one odd one.",
-                config.password_min_length
-            ),
+            public_url: state.origin(),
+            development: state.config.common.env == AppEnv::Development,
             version: assets::version(),
-            config,
+            password_min_length: state.config.password_min_length,
         }
     }
 
@@ -36,8 +34,11 @@ impl Site {
         format!("/assets/{}/{name}", self.version)
     }
 
-    /// The version in the addresses of the assets.
-    pub(super) fn version(&self) -> &str {
-        &self.version
+    /// The hint beside a field for a new password.
+    pub(super) fn password_hint(&self) -> String {
+        format!(
+            "At least {} characters. A few unrelated words are easier to remember than one odd one.",
+            self.password_min_length
+        )
     }
 }
