@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod hashing;
 pub mod limits;
 pub mod middleware;
+pub mod pages;
 pub mod problem;
 pub mod query;
 pub mod reply;

@@ -28,7 +28,9 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::ServiceConfig;
 use actix_web::{FromRequest, HttpResponse, Responder, Route, web};
 use domain::cache::Kind;
+use domain::config::AppEnv;
 
+use crate::pages;
 use crate::problem::{Code, Problem};
 use guard::Guard;
 
@@ -53,6 +55,8 @@ pub struct Row {
     pub access: Access,
     /// Whether it is part of the API, and so of the OpenAPI document.
     pub documented: bool,
+    /// Whether it exists in development only.
+    pub development: bool,
     prefetch: Option<Kind>,
     route: Box<dyn Fn(Guard) -> Route>,
 }
@@ -65,7 +69,7 @@ impl Row {
         F::Output: Responder + 'static,
     {
         let route = Box::new(move |guard| guard::route(guard, handler.clone()));
-        Self { method, path, access, documented: true, prefetch: None, route }
+        Self { method, path, access, documented: true, development: false, prefetch: None, route }
     }
 
     /// A row whose handler wants the caller's copy of `kind`: it comes in one round trip with the session.
@@ -74,9 +78,19 @@ impl Row {
         self
     }
 
-    /// A row that the OpenAPI document leaves out: a page or a file.
-    fn undocumented(mut self) -> Self {
-        self.documented = false;
+    /// A page or a file, which the OpenAPI document leaves out.
+    pub(crate) fn page<F, Args>(path: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self { documented: false, ..Self::new(Method::GET, path, Access::Public, handler) }
+    }
+
+    /// Leaves it out of every installation but a developer's.
+    pub(crate) fn in_development(mut self) -> Self {
+        self.development = true;
         self
     }
 
@@ -94,7 +108,7 @@ impl Row {
 pub fn table() -> Vec<Row> {
     use Access::{Public, Refresh, User};
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
-    vec![
+    let mut rows = vec![
         Row::new(post.clone(), "/api/register/", Public, register::post),
         Row::new(post.clone(), "/api/login/", Public, login::post),
         Row::new(post.clone(), "/api/logout/", User, logout::post),
@@ -115,13 +129,15 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),
-    ]
+    ];
+    rows.extend(pages::rows());
+    rows
 }
 
 /// Registers the table.
-pub(crate) fn register(config: &mut ServiceConfig) {
+pub(crate) fn register(config: &mut ServiceConfig, env: AppEnv) {
     let mut by_path: Vec<(&'static str, Vec<Row>)> = Vec::new();
-    for row in table() {
+    for row in table().into_iter().filter(|row| env == AppEnv::Development || !row.development) {
         match by_path.iter_mut().find(|(path, _)| *path == row.path) {
             Some((_, rows)) => rows.push(row),
             None => by_path.push((row.path, vec![row])),
@@ -173,6 +189,9 @@ mod tests {
     #[test]
     fn h9_paths_have_one_slash_form() {
         for row in table() {
+            if row.path == "/" {
+                continue;
+            }
             let file = row.path.ends_with(".json") || row.path.starts_with("/api/docs/");
             assert_eq!(
                 row.path.ends_with('/'),

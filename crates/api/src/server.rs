@@ -61,7 +61,11 @@ pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Server> {
     let config = &state.config;
     let app_state = state.clone();
     let server = HttpServer::new(move || {
-        App::new().app_data(app_state.clone()).configure(routes::register).wrap(Edge::new(app_state.clone()))
+        let env = app_state.config.common.env;
+        App::new()
+            .app_data(app_state.clone())
+            .configure(|config| routes::register(config, env))
+            .wrap(Edge::new(app_state.clone()))
     })
     .workers(config.http_workers)
     .client_request_timeout(HEADERS_WITHIN)

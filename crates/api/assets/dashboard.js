@@ -1,0 +1,223 @@
+// The dashboard: reads the account, its statistics, referrals and rewards, and changes the account.
+// Everything that people wrote reaches the page as text, never as markup.
+
+import { call, Failure, failureText, fill, summarise, wireForm } from "./app.js";
+
+const find = (selector, root = document) => root.querySelector(selector);
+const page = find("[data-page=dashboard]");
+const session = { session: true };
+
+const number = new Intl.NumberFormat("en");
+const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+const day = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+const amount = (text) => number.format(Number(text ?? 0));
+const date = (text) => day.format(new Date(text));
+const words = (code) => String(code).replaceAll("_", " ");
+
+/** An element with a class and children; strings become text. */
+function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function when(text) {
+  const time = make("time", "", date(text));
+  time.dateTime = text;
+  return time;
+}
+
+// --- Words -----------------------------------------------------------------------------------
+
+const statuses = {
+  pending: "Waiting",
+  review: "In review",
+  successful: "Counts",
+  rejected: "Does not count",
+  expired: "Expired",
+  reversed: "Taken back",
+};
+
+/** A reward in words: 10 credits, 30 days of premium, a 20 % discount. */
+function reward({ reward_type: kind, amount: figure }) {
+  const value = Number(figure);
+  if (kind === "credits") return `${number.format(value)} ${value === 1 ? "credit" : "credits"}`;
+  if (kind === "premium") return `${number.format(value)} days of premium`;
+  if (kind === "discount") return `${number.format(value)} % discount`;
+  return `${number.format(value)} ${words(kind)}`;
+}
+
+// --- Lists -----------------------------------------------------------------------------------
+
+function referralRow(referral) {
+  const status = make("span", `badge ${referral.status}`, statuses[referral.status] ?? words(referral.status));
+  const note = referral.reason ? make("span", "note", words(referral.reason)) : null;
+  return make("li", "", make("span", "who", referral.username ?? "Deleted account"), status, make("span", "meta", when(referral.date_referred)), note);
+}
+
+function rewardRow(entry) {
+  return make("li", "", make("span", "who", reward(entry)), make("span", "meta", when(entry.date_earned)), entry.reason ? make("span", "note", words(entry.reason)) : null);
+}
+
+/** A list that loads itself page by page. */
+function pager(name, path, row) {
+  const list = find(`[data-list=${name}]`);
+  const more = find(`[data-more=${name}]`);
+  let cursor = null;
+  async function load() {
+    const reply = await call("GET", cursor ? `${path}?cursor=${encodeURIComponent(cursor)}` : path, undefined, session);
+    const before = list.children.length;
+    list.append(...reply.items.map(row));
+    cursor = reply.next_cursor;
+    more.hidden = cursor === null;
+    find(`[data-empty=${name}]`).hidden = list.children.length > 0;
+    return list.children[before];
+  }
+  more.addEventListener("click", async () => {
+    const first = await load().catch(fail);
+    if (first && more.hidden) {
+      first.tabIndex = -1;
+      first.focus();
+    }
+  });
+  return load;
+}
+
+// --- The numbers -----------------------------------------------------------------------------
+
+function showAccount(user) {
+  fill("greeting", `, ${user.username}`);
+  fill("username", user.username);
+  fill("email", user.email);
+  fill("since", date(user.created_at));
+  fill("verified", user.email_verified ? "confirmed" : "not confirmed");
+  find(".badge[data-fill=verified]").classList.add(user.email_verified ? "successful" : "pending");
+  find("[data-show=unverified]").hidden = user.email_verified;
+  fill("code", user.referral_code);
+  find("#referral-url").value = user.referral_url;
+  find("[data-action=copy]").disabled = false;
+  for (const owner of document.querySelectorAll("[data-owner]")) owner.value = user.email;
+}
+
+function showStats(stats) {
+  fill("credits", amount(stats.rewards.credits));
+  fill("successful", number.format(stats.successful));
+  fill("pending", number.format(stats.pending + stats.in_review));
+  fill("clicks", number.format(stats.clicks));
+  fill("conversion", stats.clicks > 0 ? percent.format(Number(stats.conversion_rate)) : "–");
+  fill("premium", stats.rewards.premium_until ? date(stats.rewards.premium_until) : "–");
+
+  const milestone = stats.next_milestone;
+  find("[data-show=milestone]").hidden = !milestone;
+  if (milestone) {
+    fill("milestone-reward", reward(milestone.reward));
+    fill("milestone-left", `when ${milestone.remaining === 1 ? "one more friend counts" : `${number.format(milestone.remaining)} more friends count`}`);
+    const bar = find("[data-bar=milestone]");
+    bar.max = milestone.at;
+    bar.value = milestone.at - milestone.remaining;
+  }
+
+  const discounts = stats.rewards.discounts ?? [];
+  find("[data-show=discounts]").hidden = discounts.length === 0;
+  find("[data-list=discounts]").replaceChildren(
+    ...discounts.map((discount) => make("li", "", `${amount(discount.percent ?? discount.amount)} % off`, discount.code ? make("code", "", discount.code) : null)),
+  );
+}
+
+// --- Doing things ----------------------------------------------------------------------------
+
+const signedOut = (failure) => failure instanceof Failure && failure.status === 401 && failure.code !== "invalid_credentials";
+
+/** Whatever failed: without a session the way leads to the login page, the rest is said on top. */
+function fail(failure) {
+  if (!(failure instanceof Failure)) throw failure;
+  if (signedOut(failure)) location.replace("/login");
+  else summarise(page, failureText(failure));
+}
+
+/** A call that a form of this page makes. */
+async function change(method, path, values) {
+  try {
+    await call(method, path, values, session);
+  } catch (failure) {
+    if (signedOut(failure)) location.replace("/login");
+    throw failure;
+  }
+}
+
+function say(name, text) {
+  find(`[data-status=${name}]`).textContent = text;
+}
+
+find("[data-action=copy]").addEventListener("click", async (event) => {
+  const link = find("#referral-url");
+  try {
+    await navigator.clipboard.writeText(link.value);
+  } catch {
+    // Without clipboard permission, or over plain http: select it, so that one key press copies it.
+    link.select();
+    say("copy", "The link is selected: copy it with your keyboard or menu.");
+    return;
+  }
+  event.target.textContent = "Copied";
+  say("copy", "The link is copied.");
+  setTimeout(() => { event.target.textContent = "Copy link"; say("copy", ""); }, 2500);
+});
+
+find("#referral-url").addEventListener("focus", (event) => event.target.select());
+
+find("[data-action=resend]").addEventListener("click", async () => {
+  say("resend", "");
+  try {
+    await call("POST", "/api/verify-email/resend/", {}, session);
+    say("resend", "Sent. The newest link is the one that works.");
+  } catch (failure) {
+    if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
+    else say("resend", failureText(failure));
+  }
+});
+
+find("[data-action=logout]").addEventListener("click", async () => {
+  try {
+    await call("POST", "/api/logout/", {}, session);
+    location.replace("/");
+  } catch (failure) {
+    fail(failure);
+  }
+});
+
+const passwordForm = find("[data-form=change-password]");
+wireForm(passwordForm, async (values) => {
+  await change("POST", "/api/me/password/", values);
+  passwordForm.reset();
+  passwordForm.closest("details").open = false;
+  find("#change-password summary").focus();
+  say("password", "Your password is changed. Your other devices are logged out.");
+});
+
+wireForm(find("[data-form=delete-account]"), async (values) => {
+  await change("DELETE", "/api/me/", values);
+  location.replace("/");
+});
+
+function openTarget() {
+  const target = location.hash ? document.getElementById(location.hash.slice(1)) : null;
+  if (target instanceof HTMLDetailsElement) target.open = true;
+  target?.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+openTarget();
+
+try {
+  await Promise.all([
+    call("GET", "/api/me/", undefined, session).then(showAccount),
+    call("GET", "/api/referral-stats/", undefined, session).then(showStats),
+    pager("referrals", "/api/referrals/", referralRow)(),
+    pager("rewards", "/api/rewards/", rewardRow)(),
+  ]);
+} catch (failure) {
+  fail(failure);
+} finally {
+  page.setAttribute("aria-busy", "false");
+}

@@ -1,0 +1,60 @@
+//! The small pages that let a person do the whole main job in a browser.
+//!
+//! Every page is a GET that renders a template and reads nothing but its own URL; what a person does on it goes
+//! through the JSON API, called by `assets/app.js`. So nothing here knows accounts, sessions or the database.
+//! Each page carries a strict content security policy, and templates hold no inline script or style.
+//! Left out on purpose: public profile pages, and anything that needs a signed-in user on the server side.
+
+mod account;
+mod assets;
+mod html;
+mod mailbox;
+mod reference;
+mod site;
+mod start;
+
+use std::future::ready;
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::app::Shared;
+use crate::problem::Problem;
+use crate::routes::Row;
+use site::Site;
+
+/// What a page handler answers.
+type Page = Result<HttpResponse, Problem>;
+
+/// The rows of the pages in the route table.
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        page("/", start::start),
+        Row::page("/robots.txt", || ready(start::robots())),
+        page("/register", account::register),
+        page("/login", account::login),
+        page("/forgot-password", account::forgot_password),
+        page("/reset-password", account::reset_password),
+        page("/verify-email", account::verify_email),
+        page("/dashboard", account::dashboard),
+        Row::page("/.well-known/change-password", || ready(account::change_password())),
+        page("/problems", reference::index),
+        page("/problems/{code}", reference::problem),
+        Row::page("/favicon.svg", |request: HttpRequest| ready(assets::favicon(&request))),
+        Row::page("/favicon.ico", |request: HttpRequest| ready(assets::favicon(&request))),
+        file("/assets/{name}", assets::current),
+        file("/assets/{version}/{name}", assets::versioned),
+        Row::page("/dev/mail", mailbox::list).in_development(),
+        Row::page("/dev/mail/{file}", mailbox::read).in_development(),
+        Row::page("/dev/mail/{file}/html", mailbox::html_part).in_development(),
+    ]
+}
+
+/// A page that is rendered from its request alone.
+fn page(path: &'static str, answer: fn(Site<'_>, &HttpRequest) -> Page) -> Row {
+    Row::page(path, move |state: Shared, request: HttpRequest| ready(answer(Site::of(&state), &request)))
+}
+
+/// A file that is compiled in.
+fn file(path: &'static str, answer: fn(&HttpRequest) -> Page) -> Row {
+    Row::page(path, move |request: HttpRequest| ready(answer(&request)))
+}

@@ -1,0 +1,132 @@
+//! The pages around an account: register, log in, recover, confirm, and the signed-in home.
+//!
+//! The server never reads a token from these URLs: opening a mail link spends nothing, the script posts the token to
+//! the API when the person presses the button.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use url::form_urlencoded;
+
+use super::Page;
+use super::html::{self, Keep};
+use super::site::Site;
+
+#[derive(Template)]
+#[template(path = "register.html")]
+struct Register<'a> {
+    site: Site<'a>,
+    referral: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct Login<'a> {
+    site: Site<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "forgot_password.html")]
+struct ForgotPassword<'a> {
+    site: Site<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "reset_password.html")]
+struct ResetPassword<'a> {
+    site: Site<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "verify_email.html")]
+struct VerifyEmail<'a> {
+    site: Site<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard.html")]
+struct Dashboard<'a> {
+    site: Site<'a>,
+}
+
+/// `/register`, with the code of `?referral=` in its field.
+pub(super) fn register(site: Site<'_>, request: &HttpRequest) -> Page {
+    let referral = referral(request.query_string()).unwrap_or_default();
+    html::render(&Register { site, referral: &referral }, Keep::Checked)
+}
+
+/// `/login`
+pub(super) fn login(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&Login { site }, Keep::Checked)
+}
+
+/// `/forgot-password`
+pub(super) fn forgot_password(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&ForgotPassword { site }, Keep::Checked)
+}
+
+/// `/reset-password`, where the mail's `?token=` is left to the script.
+pub(super) fn reset_password(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&ResetPassword { site }, Keep::Never)
+}
+
+/// `/verify-email`, where the mail's `?token=` is left to the script.
+pub(super) fn verify_email(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&VerifyEmail { site }, Keep::Never)
+}
+
+/// `/dashboard`: the frame; the script fills it with what the API tells the signed-in person.
+pub(super) fn dashboard(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&Dashboard { site }, Keep::Never)
+}
+
+/// `/.well-known/change-password`, where password managers send people.
+pub(super) fn change_password() -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, "/dashboard#change-password"))
+        .insert_header(Keep::Hour.header())
+        .finish()
+}
+
+/// The referral code or user id of a query string.
+///
+/// Anybody may write that link, so only what could be a code is repeated on our page: no sentence of a stranger.
+fn referral(query: &str) -> Option<String> {
+    let (_, code) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "referral")?;
+    let code = code.trim();
+    let plausible = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plausible.then(|| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plausible_code_is_taken_from_the_link() {
+        assert_eq!(referral("referral=abc123defg").as_deref(), Some("abc123defg"));
+        assert_eq!(referral("x=1&referral=%20ABC-12%20").as_deref(), Some("ABC-12"));
+        assert_eq!(
+            referral("referral=0199a7b2-0000-7000-8000-000000000000").as_deref(),
+            Some("0199a7b2-0000-7000-8000-000000000000")
+        );
+        for hostile in ["%22%3E%3Cscript%3E", "call+us+on+555", "%FF%FE", "%00", &"a".repeat(65)] {
+            assert_eq!(referral(&format!("referral={hostile}")), None, "{hostile}");
+        }
+        assert_eq!(referral("token=abc"), None);
+    }
+
+    #[test]
+    fn a_hostile_code_would_be_escaped_even_if_it_came_through() {
+        let site = Site {
+            public_url: "https://trellis.example",
+            development: false,
+            password_min_length: 8,
+            version: "v",
+        };
+        let page = Register { site, referral: "\"><script>alert(1)</script>" };
+        let body = page.render().unwrap();
+        assert!(!body.contains("<script>alert"), "{body}");
+        assert!(body.contains("&#34;&#62;&#60;script&#62;alert(1)"), "{body}");
+    }
+}
