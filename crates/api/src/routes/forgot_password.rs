@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::body::Fields;
+use crate::limits::{Throttle, policy};
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 
@@ -32,10 +33,18 @@ pub(super) struct Body {
     post, path = "/api/forgot-password/", tag = "accounts", request_body = Body,
     responses((status = 202, description = "Noted")),
 )]
-pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Result<HttpResponse, Problem> {
+pub(super) async fn post(
+    state: Shared,
+    id: RequestId,
+    throttle: Throttle,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
     let email = fields.parse("email", Email::parse);
     let email = fields.finish(email)?;
-    recovery::request(&state.pool, state.clock.now(), &email, Some(id.to_string())).await?;
-    state.wake.wake();
+    // Nobody's mailbox is flooded, and nobody learns that a limit was met.
+    if throttle.check(policy::FORGOT_PASSWORD, email.as_str()).await.is_allowed() {
+        recovery::request(&state.pool, state.clock.now(), &email, Some(id.to_string())).await?;
+        state.wake.wake();
+    }
     Ok(HttpResponse::Accepted().finish())
 }

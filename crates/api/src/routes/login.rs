@@ -12,6 +12,7 @@ use crate::app::{Shared, State};
 use crate::auth::{Transport, sign_in};
 use crate::body::Fields;
 use crate::client_ip;
+use crate::limits::{Throttle, policy};
 use crate::problem::{Code, Problem};
 
 /// Who signs in. `email` or `username` may stand in place of `identifier`.
@@ -45,6 +46,7 @@ pub(super) const TRANSPORTS: [(&str, Transport); 2] =
 pub(super) async fn post(
     state: Shared,
     request: HttpRequest,
+    throttle: Throttle,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let identifier = fields.text_of(&["identifier", "email", "username"], 254);
@@ -52,22 +54,30 @@ pub(super) async fn post(
     let transport = fields.choice("transport", &TRANSPORTS, Transport::Cookie);
     let (identifier, password, transport) = fields.finish((identifier, password, transport))?;
 
-    let checked = check(&state, &identifier, password).await?;
+    let found = accounts::credentials(&state.pool, &identifier).await?;
+    // One count for an account, whichever of its names is tried; strangers are counted alike.
+    let subject = match &found {
+        Some(credentials) => credentials.user_id.to_string(),
+        None => identifier.trim().to_lowercase(),
+    };
+    let pass = throttle.admit(policy::LOGIN, &subject).await?;
+    let checked = check(&state, found, password).await?;
+    throttle.give_back(pass).await;
+
     let origin = client_ip::session_origin(&request, &state.config.trusted_proxies);
     let started = sessions::start(&state.pool, state.clock.now(), &checked, &origin).await?;
     tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
     let account = accounts::find(&state.pool, started.user_id).await?;
-    sign_in::reply(
-        &state,
-        transport,
-        account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?,
-        &started,
-    )
+    let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
+    sign_in::reply(&state, transport, account, &started)
 }
 
-/// The credentials of the account, if the password is theirs. Nobody's password is checked too.
-async fn check(state: &State, identifier: &str, password: Password) -> Result<Credentials, Problem> {
-    let found = accounts::credentials(&state.pool, identifier).await?;
+/// The credentials, if the password is theirs. Nobody's password is checked too.
+async fn check(
+    state: &State,
+    found: Option<Credentials>,
+    password: Password,
+) -> Result<Credentials, Problem> {
     let Some((credentials, hash)) = found.and_then(|found| Some((found.clone(), found.password_hash?)))
     else {
         state.hasher.verify_nobody(password.into_secret()).await?;

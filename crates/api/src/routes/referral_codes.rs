@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
+use crate::limits::{Throttle, policy};
 use crate::problem::Problem;
 
 /// Whether somebody can be brought with the code; nothing about its owner.
@@ -22,7 +23,12 @@ pub(super) struct Reply {
     params(("code" = String, Path, description = "The code, as typed", example = "0123456789")),
     responses((status = 200, description = "Whether it is one", body = Reply)),
 )]
-pub(super) async fn get(state: Shared, code: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(
+    state: Shared,
+    throttle: Throttle,
+    code: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    throttle.admit(policy::REFERRAL_CODE, "").await?;
     let valid = match ReferralCode::parse(&code) {
         Ok(code) => referrals::is_valid(&state.pool, &code).await?,
         Err(_) => false,

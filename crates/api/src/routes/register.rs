@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::app::Shared;
 use crate::auth::MaybeCaller;
 use crate::body::{Complaint, Fields};
+use crate::limits::{Throttle, policy};
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -74,6 +75,7 @@ pub(super) async fn post(
     id: RequestId,
     request: HttpRequest,
     caller: MaybeCaller,
+    throttle: Throttle,
     mut query: Query,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -91,6 +93,7 @@ pub(super) async fn post(
     let typed = fields.parse_optional("referral_code", ReferralCode::parse);
     let (email, username, password, typed) = fields.finish((email, username, password, typed))?;
 
+    throttle.admit(policy::REGISTER, email.as_str()).await?;
     let password_hash = state.hasher.hash(password.into_secret()).await?;
     let from_cookie = || state.browser.referral_code(request.headers()).map(|code| code.as_str().to_owned());
     let claim = match typed {

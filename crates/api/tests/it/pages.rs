@@ -73,7 +73,7 @@ impl Site {
             ("SECRET_KEY", "k3Zq8vYw0pLm5Rt7Xc2Nb9Hs4Jd6Gf1A-testing"),
         ];
         let config = Config::read(Settings::from_map([&common[..], settings].concat())).unwrap();
-        let server = api::build(config).await.unwrap();
+        let server = api::build(config, domain::clock::Clock::system()).await.unwrap();
         let addr = server.addr();
         actix_web::rt::spawn(server.run());
         Self(addr)

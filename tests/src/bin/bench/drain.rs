@@ -32,7 +32,10 @@ pub(super) async fn run(jobs: usize) {
     let began = Instant::now();
     app.start_worker();
     loop {
-        let open: i64 = app.database.value("SELECT count(*) FROM outbox WHERE queue = 'rewards' AND done_at IS NULL").await;
+        let open: i64 = app
+            .database
+            .value("SELECT count(*) FROM outbox WHERE queue = 'rewards' AND done_at IS NULL")
+            .await;
         eprint!("\r  {open} jobs to go   ");
         if open == 0 {
             break;

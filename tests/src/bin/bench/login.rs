@@ -38,7 +38,10 @@ async fn logins(app: &TestApp, length: Duration) -> f64 {
         tokio::spawn(async move {
             while began.elapsed() < length {
                 client.clear_cookies();
-                client.post("/api/login/", json!({ "identifier": "ada", "password": PASSWORD })).await.expect(200);
+                client
+                    .post("/api/login/", json!({ "identifier": "ada", "password": PASSWORD }))
+                    .await
+                    .expect(200);
                 done.fetch_add(1, Ordering::Relaxed);
             }
         })
@@ -64,7 +67,12 @@ fn raw_hashes(length: Duration) -> f64 {
                     let mut done = 0;
                     while began.elapsed() < length {
                         argon2
-                            .hash_password_into_with_memory(PASSWORD.as_bytes(), b"salt-of-16-bytes", &mut out, &mut memory)
+                            .hash_password_into_with_memory(
+                                PASSWORD.as_bytes(),
+                                b"salt-of-16-bytes",
+                                &mut out,
+                                &mut memory,
+                            )
                             .unwrap();
                         done += 1;
                     }

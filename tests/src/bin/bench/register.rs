@@ -22,7 +22,10 @@ pub(super) async fn run(samples: usize) {
         let client = app.client();
         // A login costs its hash and little else: the same parameters on the same machine at the same time.
         let began = Instant::now();
-        app.client().post("/api/login/", json!({ "identifier": "nobody", "password": PASSWORD })).await.expect(401);
+        app.client()
+            .post("/api/login/", json!({ "identifier": "nobody", "password": PASSWORD }))
+            .await
+            .expect(401);
         let hash = began.elapsed();
         let body = json!({
             "email": format!("friend{sample}@example.org"), "username": format!("friend-{sample}-x"), "password": PASSWORD,

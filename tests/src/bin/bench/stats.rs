@@ -65,10 +65,11 @@ async fn bare_server(body: Bytes) -> SocketAddr {
 /// Requests per second that all succeeded.
 async fn wrk(url: &str, header: &str, length: Duration) -> f64 {
     let seconds = format!("{}s", length.as_secs().max(1));
-    let output =
-        Command::new("wrk").args(["-t1", "-c", CONNECTIONS, "-d", &seconds, "-H", header, url]).output().await.expect(
-            "wrk is installed (Debian: apt-get install wrk)",
-        );
+    let output = Command::new("wrk")
+        .args(["-t1", "-c", CONNECTIONS, "-d", &seconds, "-H", header, url])
+        .output()
+        .await
+        .expect("wrk is installed (Debian: apt-get install wrk)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
     let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).expect("wrk prints a rate");
