@@ -145,7 +145,10 @@ impl TestApp {
     /// Waits until no job is left to do.
     pub async fn jobs_done(&self) {
         eventually("all jobs are done", async || {
-            let open: i64 = self.database.value("SELECT count(*) FROM outbox WHERE done_at IS NULL AND dead_at IS NULL").await;
+            let open: i64 = self
+                .database
+                .value("SELECT count(*) FROM outbox WHERE done_at IS NULL AND dead_at IS NULL")
+                .await;
             if open == 0 { Ok(()) } else { Err(format!("{open} jobs are open")) }
         })
         .await;
@@ -170,7 +173,10 @@ impl Drop for TestApp {
 }
 
 /// Asks again and again until the answer is good; fails with the last bad one after [`PATIENCE`].
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask().await {

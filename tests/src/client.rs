@@ -76,7 +76,9 @@ impl Client {
     /// A cookie in the jar, by its plain name or with its production prefix.
     pub fn cookie(&self, name: &str) -> Option<Cookie> {
         let jar = self.jar.lock().unwrap();
-        jar.iter().find(|(known, _)| *known == name || known.ends_with(&format!("-{name}"))).map(|(_, c)| c.clone())
+        jar.iter()
+            .find(|(known, _)| *known == name || known.ends_with(&format!("-{name}")))
+            .map(|(_, c)| c.clone())
     }
 
     /// Puts a cookie into the jar.
@@ -122,7 +124,13 @@ impl Client {
     }
 
     /// Any request, with exactly these headers besides the client's own. A body is sent as JSON.
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Reply {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Reply {
         let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
         self.send_raw(method, path, body, headers).await
     }
@@ -153,7 +161,9 @@ impl Client {
         if !cookies.is_empty() {
             request = request.header("Cookie", cookies);
         }
-        for (name, value) in self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(headers.iter().copied()) {
+        for (name, value) in
+            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(headers.iter().copied())
+        {
             request = request.header(name, value);
         }
         if let Some((media_type, body)) = body {
@@ -177,7 +187,8 @@ impl Client {
         let mut jar = self.jar.lock().unwrap();
         for line in headers.get_all("set-cookie").iter().filter_map(|line| line.to_str().ok()) {
             let mut parts = line.split("; ");
-            let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).expect("a cookie is a pair");
+            let (name, value) =
+                parts.next().and_then(|pair| pair.split_once('=')).expect("a cookie is a pair");
             let path = parts.clone().find_map(|part| part.strip_prefix("Path=")).unwrap_or("/").to_owned();
             if parts.any(|part| part == "Max-Age=0") {
                 jar.remove(name);
@@ -197,7 +208,11 @@ impl Reply {
             assert_eq!(media_type, Some("application/problem+json"), "{method} {path}: {self:?}");
             let problem = self.json();
             assert_eq!(problem["status"], self.status, "{method} {path}: {self:?}");
-            assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"), "{method} {path}: {self:?}");
+            assert_eq!(
+                problem["request_id"].as_str(),
+                self.header("x-request-id"),
+                "{method} {path}: {self:?}"
+            );
         }
     }
 
@@ -227,7 +242,9 @@ impl Reply {
         let errors = json["errors"].as_array().cloned().unwrap_or_default();
         let mut errors: Vec<String> = errors
             .iter()
-            .map(|error| format!("{} {}", error["pointer"].as_str().unwrap(), error["code"].as_str().unwrap()))
+            .map(|error| {
+                format!("{} {}", error["pointer"].as_str().unwrap(), error["code"].as_str().unwrap())
+            })
             .collect();
         errors.sort();
         errors

@@ -60,9 +60,8 @@ pub type Shared = web::Data<State>;
 
 impl State {
     /// Makes everything that the configuration describes. Connects to nothing yet.
-    pub fn new(config: Config) -> anyhow::Result<Self> {
+    pub fn new(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let common = &config.common;
-        let clock = Clock::system();
         let cookies = Cookies::new(common.env);
         let pool = db::connect(&common.database_url, common.database_pool)?;
         let cache = Cache::new(&common.cache_redis_url, &common.redis_prefix, clock.clone())?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use api::config::Config;
 use clap::{Parser, Subcommand};
 use domain::accounts::{self, Email};
+use domain::clock::Clock;
 use domain::config::{ConfigError, Settings};
 use domain::{db, telemetry};
 
@@ -60,7 +61,7 @@ async fn main() -> ExitCode {
 async fn serve() -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     telemetry::init(config.common.log_format);
-    api::build(config).await?.run().await
+    api::build(config, Clock::system()).await?.run().await
 }
 
 async fn migrate() -> anyhow::Result<()> {
