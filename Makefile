@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test bench migrate check-ledger doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -29,6 +29,9 @@ doc: ## the API documentation of the crates, warnings are errors
 
 e2e: ## the end-to-end tests only: several real processes, killed and cut off
 	@deploy/dev/test -p testkit
+
+browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
+	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)

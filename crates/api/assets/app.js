@@ -31,7 +31,7 @@ async function send(method, path, body) {
   const headers = { accept: "application/json, application/problem+json" };
   const csrf = csrfToken();
   if (csrf !== null) headers["x-csrf-token"] = csrf;
-  if (method !== "GET") headers["content-type"] = "application/json";
+  if (body !== undefined) headers["content-type"] = "application/json";
   let response;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin", cache: "no-store", redirect: "error" });
@@ -47,7 +47,7 @@ async function send(method, path, body) {
 // Several requests may find the access token expired at once: one refresh serves them all.
 let refreshing = null;
 function refresh() {
-  refreshing ??= send("POST", "/api/token/refresh/", {}).finally(() => { refreshing = null; });
+  refreshing ??= send("POST", "/api/token/refresh/").finally(() => { refreshing = null; });
   return refreshing;
 }
 
@@ -56,8 +56,9 @@ export async function call(method, path, body, { session = false } = {}) {
   try {
     return await send(method, path, body);
   } catch (failure) {
-    if (!session || failure.status !== 401 || failure.code === "invalid_credentials") throw failure;
-    await refresh();
+    if (!session || failure.code !== "unauthenticated") throw failure;
+    // Refused as well: then nobody is signed in any more. Any other failure says so itself.
+    await refresh().catch((refused) => { throw [401, 403].includes(refused.status) ? failure : refused; });
     return send(method, path, body);
   }
 }
@@ -110,6 +111,9 @@ export function showFailure(form, failure) {
   const rest = [];
   const secret = find("input[autocomplete=current-password]", form);
   const errors = [...failure.errors];
+  const detail = failure.message.replace(/[^.]$/, "$&.");
+  if (failure.code === "email_taken") errors.push({ pointer: "/email", detail });
+  if (failure.code === "username_taken") errors.push({ pointer: "/username", detail });
   if (failure.code === "invalid_credentials") {
     if (form.elements.namedItem("identifier")) rest.push("This name and password do not match.");
     else errors.push({ pointer: `/${secret.name}`, detail: "This is not your password." });
@@ -190,7 +194,8 @@ function wireToken(form, spend) {
     try {
       await spend(token, values);
     } catch (failure) {
-      if (failure.code !== "invalid_token") throw failure;
+      const broken = failure instanceof Failure && failure.errors.some((error) => error.pointer === "/token");
+      if (failure.code !== "invalid_token" && !broken) throw failure;
       history.replaceState(null, "");
       showStep("spent");
       return;
@@ -198,6 +203,13 @@ function wireToken(form, spend) {
     history.replaceState(null, "");
     showStep("done");
   });
+}
+
+/** What became of the code that somebody registered with. */
+function invitation(referral) {
+  if (!referral) return "The invitation link was not valid any more. Your account does not need it.";
+  if (referral.status === "pending") return "You were invited by a friend. It counts for you both once your address is confirmed.";
+  return "The invitation does not count, as it seems to be your own.";
 }
 
 const forms = {
@@ -212,7 +224,7 @@ const forms = {
       const reply = await call("POST", path, typed && !fromLink ? { ...account, referral_code: typed } : account);
       fill("email", account.email.trim());
       if (typed && reply && "referral" in reply) {
-        fill("referral", reply.referral ? "Your invitation was noted. It counts once your address is confirmed." : "The invitation link was not valid any more; your account does not need it.");
+        fill("referral", invitation(reply.referral));
         for (const place of all("[data-fill=referral]")) place.hidden = false;
       }
       showStep("done");

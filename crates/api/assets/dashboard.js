@@ -10,7 +10,7 @@ const session = { session: true };
 const number = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const day = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
-const amount = (text) => number.format(Number(text ?? 0));
+const amount = (text) => number.format(Number(text));
 const date = (text) => day.format(new Date(text));
 const words = (code) => String(code).replaceAll("_", " ");
 
@@ -39,8 +39,22 @@ const statuses = {
   reversed: "Taken back",
 };
 
+/** Why a referral or a reward stands where it stands. What is not listed needs no words. */
+const reasons = {
+  awaiting_verification: "has not confirmed the e-mail address yet",
+  not_verified_in_time: "did not confirm the e-mail address in time",
+  self_referral_same_email: "has your own e-mail address",
+  self_referral_same_browser: "registered with your own browser",
+  email_of_deleted_account: "had an account before",
+  referred_deleted: "deleted the account too early",
+  no_rule: "no reward was offered at the time",
+};
+
+const decisions = { capped: "Limit reached", ineligible: "Not granted" };
+
 /** A reward in words: 10 credits, 30 days of premium, a 20 % discount. */
 function reward({ reward_type: kind, amount: figure }) {
+  if (!kind) return "No reward";
   const value = Number(figure);
   if (kind === "credits") return `${number.format(value)} ${value === 1 ? "credit" : "credits"}`;
   if (kind === "premium") return `${number.format(value)} days of premium`;
@@ -52,12 +66,18 @@ function reward({ reward_type: kind, amount: figure }) {
 
 function referralRow(referral) {
   const status = make("span", `badge ${referral.status}`, statuses[referral.status] ?? words(referral.status));
-  const note = referral.reason ? make("span", "note", words(referral.reason)) : null;
-  return make("li", "", make("span", "who", referral.username ?? "Deleted account"), status, make("span", "meta", when(referral.date_referred)), note);
+  const note = reasons[referral.reason] ? `, ${reasons[referral.reason]}` : null;
+  return make("li", "", make("span", "who", referral.username), status, make("span", "meta", when(referral.date_referred), note));
 }
 
 function rewardRow(entry) {
-  return make("li", "", make("span", "who", reward(entry)), make("span", "meta", when(entry.date_earned)), entry.reason ? make("span", "note", words(entry.reason)) : null);
+  const withheld = decisions[entry.decision];
+  const badge = withheld ? make("span", "badge", withheld) : null;
+  const cause = entry.milestone
+    ? `for ${number.format(entry.milestone)} friends`
+    : entry.beneficiary === "referred" ? "for joining by invitation" : "for a friend who joined";
+  const note = withheld && reasons[entry.reason] ? `, ${reasons[entry.reason]}` : null;
+  return make("li", "", make("span", "who", reward(entry)), badge, make("span", "meta", when(entry.date_earned), `, ${cause}`, note));
 }
 
 /** A list that loads itself page by page. */
@@ -105,7 +125,7 @@ function showStats(stats) {
   fill("successful", number.format(stats.successful));
   fill("pending", number.format(stats.pending + stats.in_review));
   fill("clicks", number.format(stats.clicks));
-  fill("conversion", stats.clicks > 0 ? percent.format(Number(stats.conversion_rate)) : "–");
+  fill("rate", stats.total > 0 ? percent.format(stats.conversion_rate) : "–");
   fill("premium", stats.rewards.premium_until ? date(stats.rewards.premium_until) : "–");
 
   const milestone = stats.next_milestone;
@@ -118,10 +138,10 @@ function showStats(stats) {
     bar.value = milestone.at - milestone.remaining;
   }
 
-  const discounts = stats.rewards.discounts ?? [];
+  const discounts = stats.rewards.discounts;
   find("[data-show=discounts]").hidden = discounts.length === 0;
   find("[data-list=discounts]").replaceChildren(
-    ...discounts.map((discount) => make("li", "", `${amount(discount.percent ?? discount.amount)} % off`, discount.code ? make("code", "", discount.code) : null)),
+    ...discounts.map((discount) => make("li", "", `${amount(discount.percent)} % off`, make("code", "", discount.code))),
   );
 }
 
@@ -170,7 +190,7 @@ find("#referral-url").addEventListener("focus", (event) => event.target.select()
 find("[data-action=resend]").addEventListener("click", async () => {
   say("resend", "");
   try {
-    await call("POST", "/api/verify-email/resend/", {}, session);
+    await call("POST", "/api/verify-email/resend/", undefined, session);
     say("resend", "Sent. The newest link is the one that works.");
   } catch (failure) {
     if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
@@ -180,7 +200,7 @@ find("[data-action=resend]").addEventListener("click", async () => {
 
 find("[data-action=logout]").addEventListener("click", async () => {
   try {
-    await call("POST", "/api/logout/", {}, session);
+    await call("POST", "/api/logout/", undefined, session);
     location.replace("/");
   } catch (failure) {
     fail(failure);

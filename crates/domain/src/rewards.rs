@@ -175,7 +175,7 @@ pub(crate) async fn forfeit_credits(tx: &mut Tx, now: DateTime<Utc>, user_id: Uu
     if left <= Amount::ZERO {
         return Ok(());
     }
-    let balance_after = store::add_to_balance(tx, user_id, RewardKind::Credits, -left).await?;
+    let balance_after = store::take_from_balance(tx, user_id, RewardKind::Credits, left).await?;
     let entry = store::Entry {
         id: Uuid::now_v7(),
         user_id,

@@ -183,7 +183,9 @@ pub(super) async fn insert_decisions(
     Ok(())
 }
 
-/// Adds to a balance, which may be made by it; returns the new balance. Refused below zero.
+/// Adds to a balance, which may be made by it; returns the new balance.
+///
+/// Never with a negative amount: an upsert checks the row that it would insert, whether or not it inserts it.
 pub(super) async fn add_to_balance(
     tx: &mut Tx,
     user_id: Uuid,
@@ -199,6 +201,20 @@ pub(super) async fn add_to_balance(
         .on_conflict((balances::user_id, balances::kind))
         .do_update()
         .set(balances::amount.eq(balances::amount + excluded(balances::amount)))
+        .returning(balances::amount)
+        .get_result(&mut **tx)
+        .await
+}
+
+/// Takes from a balance; returns the new one. Refused below zero.
+pub(super) async fn take_from_balance(
+    tx: &mut Tx,
+    user_id: Uuid,
+    kind: RewardKind,
+    amount: Amount,
+) -> QueryResult<Amount> {
+    diesel::update(balances::table.find((user_id, kind.as_str())))
+        .set(balances::amount.eq(balances::amount - amount))
         .returning(balances::amount)
         .get_result(&mut **tx)
         .await

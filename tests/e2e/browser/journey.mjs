@@ -1,0 +1,254 @@
+// The main job of Trellis in a real browser: register, confirm, invite, earn, recover, leave.
+//
+// Needs Node 20 and Chromium, and an api and a worker that run in development on one machine: `make run` in another
+// terminal. `make browser-test` installs the two packages and starts this. It makes accounts with names of its own, so
+// it may run again on the same database.
+//   BASE_URL   where Trellis is, as its PUBLIC_URL has it (http://localhost:8080)
+//   CHROMIUM   the browser (looked for in the usual places)
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+import { Visitor, until } from "./visitor.mjs";
+
+const base = (process.env.BASE_URL ?? "http://localhost:8080").replace(/\/$/, "");
+const browsers = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
+const executablePath = process.env.CHROMIUM ?? browsers.find(existsSync);
+assert.ok(executablePath, "no Chromium found: install it, or set CHROMIUM to its path");
+await fetch(`${base}/health/live`).catch(() => assert.fail(`nothing answers at ${base}: start \`make run\` first`));
+
+const run = Date.now().toString(36);
+const person = (name) => ({ name: `${name}-${run}`, email: `${name}-${run}@example.test`, password: `salty ${name} harbour ${run}` });
+const ada = person("ada");
+const grace = person("grace");
+
+const quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const browser = await chromium.launch({ executablePath, args: process.getuid?.() === 0 ? [...quiet, "--no-sandbox"] : quiet });
+
+async function step(title, work) {
+  const begun = Date.now();
+  await work();
+  console.log(`ok  ${title} (${Date.now() - begun} ms)`);
+}
+
+const adas = await Visitor.enter(browser, base);
+const graces = await Visitor.enter(browser, base, { dark: true, narrow: true });
+let invitation;
+
+await step("what is wrong with a registration is said beside each field", async () => {
+  await adas.open("/");
+  await adas.looks();
+  await adas.follow("Create your account");
+  await adas.press("Create account");
+  await adas.sees("3 fields need another look.");
+  assert.equal(await adas.error("Password"), "Please fill this in.");
+  await adas.fill({ "E-mail address": "nonsense", "Username": "a", "Password": "password", "Referral code (optional)": "nosuchcode" });
+  await adas.press("Create account");
+  await adas.sees("4 fields need another look.");
+  await adas.hasFocus("E-mail address");
+  for (const label of ["E-mail address", "Username", "Password", "Referral code (optional)"]) assert.match(await adas.error(label), /\w+\.$/, label);
+  await adas.fill({ "Username": "admin" });
+  assert.equal(await adas.field("Username").getAttribute("aria-invalid"), null, "typing takes the mark away");
+});
+
+await step("a person registers and confirms by the mail's button", async () => {
+  await adas.fill({ "E-mail address": ada.email, "Username": ada.name, "Password": ada.password, "Referral code (optional)": "" });
+  await adas.page.getByRole("button", { name: "Show password" }).click();
+  assert.equal(await adas.field("Password").getAttribute("type"), "text");
+  await adas.press("Create account");
+  await adas.sees("Check your mailbox");
+  await adas.openMail(ada.email, /confirm/i);
+  await adas.page.frameLocator("iframe").getByRole("link").filter({ hasText: /confirm/i }).first().click();
+  await adas.sees("Press the button to tell us that this mailbox is yours.");
+  assert.equal(adas.page.url(), `${base}/verify-email`, "the token left the address bar");
+  await adas.press("Confirm my address");
+  await adas.sees("Your address is confirmed");
+});
+
+await step("the same name and address are refused beside their fields", async () => {
+  await graces.open("/register");
+  await graces.fill({ "E-mail address": ada.email, "Username": grace.name, "Password": grace.password });
+  await graces.press("Create account");
+  await graces.sees("One field needs another look.");
+  assert.match(await graces.error("E-mail address"), /account/);
+  await graces.fill({ "E-mail address": grace.email, "Username": ada.name });
+  await graces.press("Create account");
+  await until("the username is marked", async () => (await graces.field("Username").getAttribute("aria-invalid")) === "true");
+  assert.match(await graces.error("Username"), /taken/);
+});
+
+await step("a wrong password is refused, the right one leads home", async () => {
+  await adas.open("/dashboard");
+  await adas.sees("Welcome back");
+  await adas.fill({ "E-mail address or username": ada.name, "Password": "not it at all" });
+  await adas.press("Log in");
+  await adas.sees("This name and password do not match.");
+  await adas.hasFocus("Password");
+  await adas.fill({ "Password": ada.password });
+  await adas.press("Log in");
+  await adas.sees(`Hello, ${ada.name}`);
+  await adas.sees("Nobody yet.");
+  assert.equal(await adas.page.getByText("Confirm your e-mail address").isVisible(), false);
+  await adas.press("Copy link");
+  await adas.sees("Copied");
+  invitation = await adas.page.evaluate(() => navigator.clipboard.readText());
+  assert.ok(invitation.startsWith(`${base}/r/`), invitation);
+});
+
+await step("a friend does it all with the keyboard, in the dark, on a small screen", async () => {
+  const { page } = graces;
+  await page.goto(invitation);
+  await graces.sees("Create your account");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
+  await page.keyboard.press("Enter");
+  await graces.type("E-mail address", grace.email);
+  await graces.type("Username", grace.name);
+  await graces.type("Password", grace.password);
+  await page.keyboard.press("Enter");
+  await graces.sees("You were invited by a friend.");
+  await graces.openMail(grace.email, /confirm/i);
+  const link = page.getByRole("region", { name: "The message as text" }).getByRole("link").first();
+  await link.focus();
+  await page.keyboard.press("Enter");
+  await graces.sees("Press the button to tell us that this mailbox is yours.");
+  await page.reload();
+  await graces.tabTo("Confirm my address");
+  await page.keyboard.press("Enter");
+  await graces.sees("Your address is confirmed");
+  await graces.tabTo("Go to your dashboard");
+  await page.keyboard.press("Enter");
+  await graces.sees("Welcome back");
+  await graces.type("E-mail address or username", grace.email);
+  await graces.type("Password", grace.password);
+  await page.keyboard.press("Enter");
+  await graces.sees(`Hello, ${grace.name}`);
+});
+
+const tile = (visitor, name) => visitor.page.locator(".tiles div").filter({ hasText: name }).locator("dd");
+
+await step("both see their rewards", async () => {
+  for (const [visitor, credits] of [[adas, "10"], [graces, "5"]]) {
+    await until(`${credits} credits`, async () => {
+      await visitor.page.reload();
+      await visitor.page.locator("main[aria-busy=false]").waitFor();
+      return (await tile(visitor, "Credits").innerText()) === credits;
+    });
+    await visitor.sees(`${credits} credits`);
+  }
+  const friend = adas.page.getByRole("region", { name: "Friends you invited" }).getByRole("listitem").filter({ hasText: grace.name });
+  assert.match(await friend.innerText(), /Counts/);
+  assert.equal(await tile(adas, "Friends who count").innerText(), "1");
+  assert.equal(await tile(adas, "Link visits").innerText(), "1");
+  await adas.sees("30 days of premium");
+});
+
+await step("an expired access token is renewed without a word", async () => {
+  await adas.page.context().clearCookies({ name: /access_token$/ });
+  await adas.page.reload();
+  await adas.sees(`Hello, ${ada.name}`);
+});
+
+await step("the password changes on the dashboard", async () => {
+  await adas.open("/.well-known/change-password");
+  await adas.fill({ "Current password": "not it at all", "New password": `${ada.password} two` });
+  await adas.press("Change password");
+  await until("the current password is marked", async () => (await adas.field("Current password").getAttribute("aria-invalid")) === "true");
+  assert.equal(await adas.error("Current password"), "This is not your password.");
+  await adas.fill({ "Current password": ada.password });
+  await adas.press("Change password");
+  await adas.sees("Your password is changed.");
+  ada.password += " two";
+});
+
+await step("a forgotten password is replaced, once, and every device is logged out", async () => {
+  const phone = await Visitor.enter(browser, base, { narrow: true });
+  await phone.open("/login");
+  await phone.follow("Forgot your password?");
+  await phone.fill({ "E-mail address": ada.email });
+  await phone.press("Send the link");
+  await phone.sees("Check your mailbox");
+  await phone.openMail(ada.email, /password/i);
+  const mail = phone.page.url();
+  await phone.page.frameLocator("iframe").getByRole("link").filter({ hasText: /password/i }).first().click();
+  await phone.sees("Choose a new password");
+  assert.equal(phone.page.url(), `${base}/reset-password`, "the token left the address bar");
+  await phone.fill({ "New password": "password" });
+  await phone.press("Save the new password");
+  await phone.sees("One field needs another look.");
+  await phone.hasFocus("New password");
+  ada.password += " three";
+  await phone.fill({ "New password": ada.password });
+  await phone.press("Save the new password");
+  await phone.sees("Your password is changed");
+
+  await phone.page.goto(mail);
+  await phone.page.frameLocator("iframe").getByRole("link").filter({ hasText: /password/i }).first().click();
+  await phone.fill({ "New password": ada.password });
+  await phone.press("Save the new password");
+  await phone.sees("This link does not work");
+
+  await adas.page.reload();
+  await adas.sees("Welcome back");
+  await adas.fill({ "E-mail address or username": ada.email, "Password": ada.password });
+  await adas.press("Log in");
+  await adas.sees(`Hello, ${ada.name}`);
+});
+
+await step("a limit, a busy server and a lost line are told apart", async () => {
+  const guest = await Visitor.enter(browser, base, { dark: true });
+  await guest.open("/forgot-password");
+  await guest.fill({ "E-mail address": "someone@example.test" });
+  const problem = (status, code) => ({ status, contentType: "application/problem+json", headers: { "retry-after": "42" }, body: JSON.stringify({ status, code, title: "x", detail: "x" }) });
+  for (const [answer, words] of [
+    [(route) => route.fulfill(problem(429, "rate_limited")), "That was a little too often. Try again in 42 seconds."],
+    [(route) => route.fulfill(problem(503, "overloaded")), "The server is busy at this moment. Try again in 42 seconds."],
+    [(route) => route.abort(), "We cannot reach the server."],
+  ]) {
+    await guest.page.route("**/api/forgot-password/", answer);
+    await guest.press("Send the link");
+    await guest.sees(words);
+    await guest.page.unroute("**/api/forgot-password/");
+  }
+});
+
+await step("broken links, unknown codes and missing scripts are explained", async () => {
+  const guest = await Visitor.enter(browser, base);
+  for (const path of ["/verify-email", "/reset-password"]) {
+    await guest.open(path);
+    await guest.sees("This link does not work");
+  }
+  await guest.open("/problems");
+  await guest.looks();
+  await guest.page.getByRole("link", { name: "rate_limited" }).click();
+  await guest.sees("Too many requests");
+
+  const plain = await Visitor.enter(browser, base, { javaScriptEnabled: false });
+  for (const path of ["/register", "/login", "/dashboard"]) {
+    await plain.open(path);
+    await plain.page.locator(".noscript").waitFor();
+    assert.equal(await plain.page.locator("form button:not([disabled])").count(), 0, "nothing to press without scripts");
+  }
+});
+
+await step("logging out and leaving for good", async () => {
+  await graces.press("Log out");
+  await graces.sees("How inviting works");
+  await graces.open("/dashboard");
+  await graces.sees("Welcome back");
+
+  await adas.open("/dashboard#delete-account");
+  await adas.sees(`Hello, ${ada.name}`);
+  await adas.fill({ "Your password": "not it at all" });
+  await adas.press("Delete my account for good");
+  await until("the password is marked", async () => (await adas.field("Your password").getAttribute("aria-invalid")) === "true");
+  await adas.fill({ "Your password": ada.password });
+  await adas.press("Delete my account for good");
+  await adas.sees("How inviting works");
+  await adas.open("/login");
+  await adas.fill({ "E-mail address or username": ada.email, "Password": ada.password });
+  await adas.press("Log in");
+  await adas.sees("This name and password do not match.");
+});
+
+await browser.close();
