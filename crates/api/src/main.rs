@@ -61,6 +61,7 @@ async fn main() -> ExitCode {
 async fn serve() -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     telemetry::init(config.common.log_format);
+    db::migrate::check(&config.common.database_url).await?;
     api::build(config, Clock::system()).await?.run().await
 }
 

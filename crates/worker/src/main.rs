@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    domain::db::migrate::check(&config.common.database_url).await?;
     let worker = worker::build(config, Clock::system())?;
     tracing::info!(metrics = %worker.metrics_addr(), "the worker runs");
     let (stop, shutdown) = watch::channel(false);

@@ -1,0 +1,50 @@
+//! What the documents say, against what the code does.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The settings that the code reads: `settings.or("NAME", ..)` and the like, in the non-test part of each config file.
+fn settings_in_code() -> BTreeSet<String> {
+    let files = [
+        "crates/api/src/config.rs",
+        "crates/domain/src/config.rs",
+        "crates/domain/src/config/keys.rs",
+        "crates/worker/src/config.rs",
+        "crates/worker/src/mailer/config.rs",
+    ];
+    let is_name = |word: &str| {
+        word.len() > 3
+            && word.contains('_')
+            && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let mut names: BTreeSet<String> = ["REGISTRATION".to_owned()].into();
+    for file in files {
+        let text = read(file);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        names.extend(code.split('"').skip(1).step_by(2).filter(|word| is_name(word)).map(str::to_owned));
+    }
+    names
+}
+
+fn settings_in_example() -> BTreeSet<String> {
+    let example = read(".env.example");
+    let lines = example.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn env_example_has_every_setting_and_no_other() {
+    let mut documented = settings_in_example();
+    assert!(documented.remove("RUST_LOG"), "tracing reads RUST_LOG by itself");
+    assert_eq!(documented, settings_in_code());
+}
