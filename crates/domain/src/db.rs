@@ -109,7 +109,7 @@ pub async fn ping(pool: &Pool) -> Result<(), DbError> {
     Ok(get(pool).await?.batch_execute("SELECT 1").await?)
 }
 
-/// An open transaction (READ COMMITTED).
+/// An open transaction (READ COMMITTED unless it is a snapshot).
 pub struct Tx {
     /// `None` once committed.
     connection: Option<Object<AsyncPgConnection>>,
@@ -121,6 +121,13 @@ impl Tx {
         let mut connection = get(pool).await?;
         Manager::begin_transaction(&mut *connection).await?;
         Ok(Self { connection: Some(connection) })
+    }
+
+    /// Begins a transaction that reads and sees one instant, whatever commits meanwhile.
+    pub async fn snapshot(pool: &Pool) -> Result<Self, DbError> {
+        let mut tx = Self::begin(pool).await?;
+        tx.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(tx)
     }
 
     /// Makes everything that was done in it so. An error may mean either: only the database knows.

@@ -5,7 +5,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::db::{self, DbError, Pool};
+use crate::db::{DbError, Pool, Tx};
 use crate::rewards::{self, Amount, RewardKind};
 pub use store::Discount;
 
@@ -53,14 +53,15 @@ pub struct NextMilestone {
 
 /// The figures of a user; `None` when there is no such live account.
 pub async fn stats(pool: &Pool, now: DateTime<Utc>, user_id: Uuid) -> Result<Option<Stats>, DbError> {
-    let mut connection = db::get(pool).await?;
-    // First, so that what is read after may be newer than the version says, but never older.
-    let Some(row) = store::counters(&mut connection, user_id).await? else { return Ok(None) };
-    let clicks = store::visits(&mut connection, user_id).await?;
-    let credits = store::balance(&mut connection, user_id, RewardKind::Credits).await?;
-    let premium_until = store::premium_until(&mut connection, user_id, now).await?;
-    let discounts = store::discounts(&mut connection, user_id).await?;
-    let milestone = rewards::next_milestone(&mut connection, row.successful).await?;
+    // Figures of one instant: counters and balances move together.
+    let mut tx = Tx::snapshot(pool).await?;
+    let Some(row) = store::counters(&mut tx, user_id).await? else { return Ok(None) };
+    let clicks = store::visits(&mut tx, user_id).await?;
+    let credits = store::balance(&mut tx, user_id, RewardKind::Credits).await?;
+    let premium_until = store::premium_until(&mut tx, user_id, now).await?;
+    let discounts = store::discounts(&mut tx, user_id).await?;
+    let milestone = rewards::next_milestone(&mut tx, row.successful).await?;
+    tx.commit().await?;
     Ok(Some(Stats {
         version: row.version,
         referral_code: row.referral_code,

@@ -109,8 +109,8 @@ pub async fn check_ledger(
     mut checked: impl FnMut(&Invariant, Option<&Violations>),
 ) -> Result<Vec<Violations>, DbError> {
     let mut broken = Vec::new();
-    let mut tx = Tx::begin(pool).await?;
-    store::one_snapshot(&mut tx).await?;
+    let mut tx = Tx::snapshot(pool).await?;
+    store::take_time(&mut tx).await?;
     for invariant in &INVARIANTS {
         let (count, examples) = store::find(&mut tx, invariant.query).await?;
         let violations = (count > 0).then(|| Violations { invariant: *invariant, count, examples });

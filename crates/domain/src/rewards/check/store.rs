@@ -15,12 +15,9 @@ struct Found {
     examples: Vec<String>,
 }
 
-/// Makes the transaction read-only and of one snapshot, without the usual time-out: the books may be long.
-pub(super) async fn one_snapshot(tx: &mut Tx) -> QueryResult<()> {
-    tx.batch_execute(
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
-    )
-    .await
+/// Lifts the usual time-out: the books may be long.
+pub(super) async fn take_time(tx: &mut Tx) -> QueryResult<()> {
+    tx.batch_execute("SET LOCAL statement_timeout = 0").await
 }
 
 /// How many rows a query finds, and the first ten.
