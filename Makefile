@@ -27,12 +27,6 @@ lint: ## clippy, and the api without its GPL-3.0 dependency
 doc: ## the API documentation of the crates, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-e2e: ## the end-to-end tests only: several real processes, killed and cut off
-	@deploy/dev/test -p testkit
-
-browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
-	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
-
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)
 
