@@ -19,4 +19,5 @@ pub mod reply;
 pub mod routes;
 pub mod server;
 
-pub use server::{Server, build};
+pub use config::Config;
+pub use server::{Handle, Server, build};

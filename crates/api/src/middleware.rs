@@ -6,6 +6,7 @@
 mod context;
 mod cors;
 mod edge;
+mod fence;
 mod headers;
 mod path;
 mod record;
@@ -13,3 +14,4 @@ mod record;
 pub use context::RequestId;
 pub(crate) use context::{Context, context};
 pub(crate) use edge::Edge;
+pub(crate) use fence::Fence;

@@ -6,11 +6,13 @@
 
 pub mod health;
 
+mod docs;
 mod forgot_password;
 mod guard;
 mod login;
 mod logout;
 mod me;
+mod openapi;
 mod referral_codes;
 mod referral_stats;
 mod referrals;
@@ -19,6 +21,8 @@ mod reset_password;
 mod rewards;
 mod token_refresh;
 mod verify_email;
+
+pub use openapi::document;
 
 use std::future::ready;
 
@@ -30,6 +34,7 @@ use actix_web::{FromRequest, HttpResponse, Responder, Route, web};
 use domain::cache::Kind;
 use domain::config::AppEnv;
 
+use crate::middleware::Fence;
 use crate::pages;
 use crate::problem::{Code, Problem};
 use guard::Guard;
@@ -129,13 +134,16 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),
+        Row::page(openapi::PATH, openapi::get),
+        Row::page(docs::PATH, docs::page),
+        Row::page(docs::FILE, docs::file),
     ];
     rows.extend(pages::rows());
     rows
 }
 
 /// Registers the table.
-pub(crate) fn register(config: &mut ServiceConfig, env: AppEnv) {
+pub(crate) fn register(config: &mut ServiceConfig, env: AppEnv, fence: &Fence) {
     let mut by_path: Vec<(&'static str, Vec<Row>)> = Vec::new();
     for row in table().into_iter().filter(|row| env == AppEnv::Development || !row.development) {
         match by_path.iter_mut().find(|(path, _)| *path == row.path) {
@@ -149,9 +157,20 @@ pub(crate) fn register(config: &mut ServiceConfig, env: AppEnv) {
         for row in rows {
             resource = resource.route((row.route)(row.guard()));
         }
-        config.service(resource.default_service(web::to(move || ready(wrong_method(&allow)))));
+        let resource = resource.default_service(web::to(move || ready(wrong_method(&allow))));
+        if is_fenced(path) {
+            fence.register(config, resource);
+        } else {
+            config.service(resource);
+        }
     }
     config.default_service(web::to(|| async { HttpResponse::from_error(Problem::new(Code::NotFound)) }));
+}
+
+/// Files cost nothing, a page asks for many of them at once, and whoever checks the health of a process must not be turned
+/// away.
+fn is_fenced(path: &str) -> bool {
+    !["/health/", "/assets/", docs::PATH].iter().any(|open| path.starts_with(open))
 }
 
 fn allow(rows: &[Row]) -> HeaderValue {

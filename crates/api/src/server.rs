@@ -4,20 +4,23 @@
 //! elsewhere; then no connection is taken any more and what runs may finish; then it is over. A second signal ends it at
 //! once.
 
+mod metrics;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use actix_web::dev::Server as HttpServerRun;
+use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
 use domain::clock::Clock;
 use domain::outbox::relay::Relay;
-use tokio::signal::unix::{SignalKind, signal};
+use domain::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::{Shared, State};
 use crate::config::Config;
-use crate::middleware::Edge;
+use crate::middleware::{Edge, Fence};
 use crate::routes;
 
 /// How long the headers of a request may take to arrive.
@@ -26,6 +29,9 @@ use crate::routes;
 /// connection are bounded by nothing here, so a proxy with a time-out of its own belongs in front of what the internet can
 /// reach.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a client may take to read the end of an answer and close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept: longer than the 60 s that load balancers keep theirs, so that they close first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -36,17 +42,27 @@ const CONNECTIONS_PER_WORKER: usize = 10_000;
 /// How long requests may go on once no new ones are taken, in seconds.
 const FINISH_WITHIN: u64 = 25;
 
-/// An api that has its address, and is about to run.
+/// How often collected metrics are compacted, and the fence forgets who went away.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// An api that has its addresses, and is about to run.
 pub struct Server {
-    http: HttpServerRun,
-    addr: SocketAddr,
+    http: Running,
+    metrics: Running,
     state: Shared,
-    stop: watch::Sender<u8>,
+    fence: Fence,
+    stop: watch::Sender<usize>,
+}
+
+/// A listener and where it listens.
+struct Running {
+    server: actix_web::dev::Server,
+    addr: SocketAddr,
 }
 
 /// Stops a server from elsewhere.
 #[derive(Clone, Debug)]
-pub struct Handle(watch::Sender<u8>);
+pub struct Handle(watch::Sender<usize>);
 
 impl Handle {
     /// Does what SIGTERM does; a second call what a second signal does.
@@ -57,27 +73,35 @@ impl Handle {
 
 /// Builds everything and binds the addresses: the one entry for `main` and for tests.
 pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Server> {
+    telemetry::init_metrics();
     let state = web::Data::new(State::new(config, clock)?);
+    let fence = Fence::new(&state);
+    let http = serve(&state, &fence)?;
+    let metrics = metrics::serve(&state)?;
+    Ok(Server { http, metrics, state, fence, stop: watch::Sender::new(0) })
+}
+
+fn serve(state: &Shared, fence: &Fence) -> anyhow::Result<Running> {
     let config = &state.config;
-    let app_state = state.clone();
-    let server = HttpServer::new(move || {
-        let env = app_state.config.common.env;
+    let (state, fence) = (state.clone(), fence.clone());
+    let app = move || {
         App::new()
-            .app_data(app_state.clone())
-            .configure(|config| routes::register(config, env))
-            .wrap(Edge::new(app_state.clone()))
-    })
-    .workers(config.http_workers)
-    .client_request_timeout(HEADERS_WITHIN)
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .keep_alive(KEEP_ALIVE)
-    .max_connections(CONNECTIONS_PER_WORKER)
-    .shutdown_timeout(FINISH_WITHIN)
-    .disable_signals()
-    .bind(config.http_addr)
-    .with_context(|| cannot_listen("HTTP_ADDR", config.http_addr))?;
+            .app_data(state.clone())
+            .configure(|config| routes::register(config, state.config.common.env, &fence))
+            .wrap(Edge::new(state.clone()))
+    };
+    let server = HttpServer::new(app)
+        .workers(config.http_workers)
+        .client_request_timeout(HEADERS_WITHIN)
+        .client_disconnect_timeout(CLOSE_WITHIN)
+        .keep_alive(KEEP_ALIVE)
+        .max_connections(CONNECTIONS_PER_WORKER)
+        .shutdown_timeout(FINISH_WITHIN)
+        .disable_signals()
+        .bind(config.http_addr)
+        .with_context(|| cannot_listen("HTTP_ADDR", config.http_addr))?;
     let addr = server.addrs().first().copied().unwrap_or(config.http_addr);
-    Ok(Server { http: server.run(), addr, stop: watch::Sender::new(0), state })
+    Ok(Running { server: server.run(), addr })
 }
 
 fn cannot_listen(setting: &str, addr: SocketAddr) -> String {
@@ -87,7 +111,12 @@ fn cannot_listen(setting: &str, addr: SocketAddr) -> String {
 impl Server {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.http.addr
+    }
+
+    /// Where its metrics are.
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.metrics.addr
     }
 
     /// What its handlers share.
@@ -102,64 +131,95 @@ impl Server {
 
     /// Serves until it is told to stop, and has stopped.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { http, addr, state, stop } = self;
-        tracing::info!(%addr, "the api listens");
-        let http_handle = http.handle();
-        let stopping = async {
-            let mut asked = Asked::new(stop.subscribe())?;
-            asked.next().await;
-            tracing::info!(
-                drain_seconds = state.config.drain.as_secs(),
-                "stopping: serving on while drained"
-            );
-            state.start_draining();
-            let hurried = tokio::select! {
-                () = tokio::time::sleep(state.config.drain) => false,
-                () = asked.next() => true,
-            };
-            if !hurried {
-                tokio::select! {
-                    () = http_handle.stop(true) => return anyhow::Ok(()),
-                    () = asked.next() => {}
-                }
-            }
-            http_handle.stop(false).await;
-            Ok(())
-        };
+        let Self { http, metrics, state, fence, stop } = self;
+        tracing::info!(addr = %http.addr, metrics_addr = %metrics.addr, "the api listens");
         // The last requests may promise jobs: the relay ends after them.
         let (relay_stop, relay_shutdown) = watch::channel(false);
         let relay = Relay::new(state.pool.clone(), state.queues.clone(), state.wake.clone());
         let relaying = tokio::spawn(relay.run(relay_shutdown));
-        let (served, stopped) = tokio::join!(http, stopping);
+        let metrics_handle = metrics.server.handle();
+        let metrics = tokio::spawn(metrics.server);
+
+        let http_handle = http.server.handle();
+        let mut http = http.server;
+        let stopping = stop_when_asked(&state, stop.subscribe(), http_handle);
+        tokio::pin!(stopping);
+        let served = tokio::select! {
+            served = &mut http => served.map_err(anyhow::Error::from),
+            stopped = &mut stopping => match stopped {
+                Ok(()) => (&mut http).await.map_err(anyhow::Error::from),
+                error => error,
+            },
+            () = keep_house(&fence) => Ok(()),
+        };
         relay_stop.send_replace(true);
         relaying.await?;
-        served?;
-        stopped
+        metrics_handle.stop(false).await;
+        metrics.await??;
+        tracing::info!("the api has stopped");
+        served
+    }
+}
+
+/// Waits to be told to stop, and then lets go in steps.
+async fn stop_when_asked(
+    state: &State,
+    handle: watch::Receiver<usize>,
+    http: ServerHandle,
+) -> anyhow::Result<()> {
+    let mut asked = Asked::new(handle)?;
+    asked.next().await;
+    let drain = state.config.drain;
+    tracing::info!(
+        drain_seconds = drain.as_secs(),
+        "stopping: load balancers are told, requests are still served"
+    );
+    state.start_draining();
+    tokio::select! {
+        () = async {
+            tokio::time::sleep(drain).await;
+            http.stop(true).await;
+        } => {}
+        () = asked.next() => http.stop(false).await,
+    }
+    Ok(())
+}
+
+/// What is to be done now and then, for ever.
+async fn keep_house(fence: &Fence) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        telemetry::upkeep_metrics();
+        fence.sweep();
     }
 }
 
 /// Being told to stop, by a signal or by a [`Handle`].
 struct Asked {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    handle: watch::Receiver<u8>,
+    terminate: Signal,
+    interrupt: Signal,
+    handle: watch::Receiver<usize>,
+    /// How often the handle's word was heeded.
+    heeded: usize,
 }
 
 impl Asked {
-    fn new(handle: watch::Receiver<u8>) -> anyhow::Result<Self> {
+    fn new(handle: watch::Receiver<usize>) -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             handle,
+            heeded: 0,
         })
     }
 
     async fn next(&mut self) {
+        let heeded = self.heeded;
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             // The sender lives as long as the server, so this only ends by a change.
-            _ = self.handle.changed() => {}
+            _ = self.handle.wait_for(|asked| *asked > heeded) => self.heeded += 1,
         }
     }
 }

@@ -88,7 +88,7 @@ mod tests {
         let asks = [0, 1].map(|index| Ask { policy: &LOGIN[index], blinded: [0; 32] });
         let levels = vec![
             Level { wait: Duration::ZERO, whole_in: Duration::from_millis(89_001) },
-            Level { wait: Duration::ZERO, whole_in: Duration::from_millis(3_000) },
+            Level { wait: Duration::ZERO, whole_in: Duration::from_secs(3) },
         ];
         let (policies, limits) = Decision::new(true, &asks, levels, false).headers().unwrap();
         assert_eq!(policies, "\"login-account\";q=10;w=900, \"login-address\";q=100;w=300");

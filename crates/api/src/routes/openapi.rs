@@ -1,0 +1,241 @@
+//! `/api/openapi.json`: the OpenAPI 3.1 document.
+//!
+//! Handlers document what is their own: fields, replies, the problems that only they have. What follows from the route
+//! table is added here from the route table: who may call, which problems any such route can answer with, the limits'
+//! headers, operation ids. So it cannot be forgotten, and cannot differ.
+
+#![allow(clippy::indexing_slicing, reason = "indexing a JSON value makes what is missing")]
+
+use std::sync::OnceLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::Bytes;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use super::{
+    Access, Row, forgot_password, health, login, logout, me, referral_codes, referral_stats, referrals,
+    register, reset_password, rewards, table, token_refresh, verify_email,
+};
+use crate::problem::{Code, MEDIA_TYPE, Schema};
+
+/// Where it is.
+pub(super) const PATH: &str = "/api/openapi.json";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Trellis",
+        description = "The HTTP API of a link-in-bio platform with a referral programme.\n\nErrors are problems (RFC 9457) \
+                       with a `code` of a closed set. Paths are the same with and without their last slash. Browsers \
+                       sign in with cookies and send `X-CSRF-Token`; other clients ask for the bearer transport.",
+        license(name = "MIT", identifier = "MIT"),
+    ),
+    paths(
+        register::post, login::post, logout::post, token_refresh::post, forgot_password::post, reset_password::post,
+        verify_email::post, verify_email::resend, me::get, me::patch, me::delete, me::password, referrals::get,
+        referral_stats::get, referral_codes::get, referral_codes::follow, rewards::get, health::live, health::ready,
+    ),
+    components(schemas(Schema)),
+    tags(
+        (name = "accounts", description = "Signing up, in and out"),
+        (name = "referrals", description = "Inviting friends"),
+        (name = "rewards", description = "What inviting friends gave"),
+        (name = "operations", description = "For whoever runs it"),
+    ),
+)]
+struct Documented;
+
+/// Answers with the document.
+pub(super) async fn get() -> HttpResponse {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| Bytes::from(document().to_string()));
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+        .body(document.clone())
+}
+
+/// The document.
+pub fn document() -> Value {
+    let mut document = serde_json::to_value(Documented::openapi()).unwrap_or_default();
+    let components = &mut document["components"];
+    components["responses"]["Problem"] = json!({
+        "description": "Why not. `code` says it to a program, `detail` to a person.",
+        "content": { MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+    });
+    components["securitySchemes"] = json!({
+        "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+        "cookie": { "type": "apiKey", "in": "cookie", "name": "access_token",
+                    "description": "Set by the login. `__Host-access_token` in production." },
+        "csrf": { "type": "apiKey", "in": "header", "name": "X-CSRF-Token",
+                  "description": "`csrf_token` of the login's reply, also in the cookie of that name." },
+    });
+    for row in table().into_iter().filter(|row| row.documented) {
+        let method = row.method.as_str().to_lowercase();
+        complete(&mut document["paths"][row.path][&method], &row);
+    }
+    refuse_unknown_fields(&mut document);
+    document
+}
+
+/// Adds to an operation what its row says.
+fn complete(operation: &mut Value, row: &Row) {
+    operation["operationId"] = operation_id(row).into();
+    if row.access == Access::User {
+        operation["security"] = if row.is_unsafe() {
+            json!([{ "bearer": [] }, { "cookie": [], "csrf": [] }])
+        } else {
+            json!([{ "bearer": [] }, { "cookie": [] }])
+        };
+    }
+    for code in problems_of(operation, row) {
+        let status = code.status().as_str().to_owned();
+        let responses = &mut operation["responses"];
+        if responses.get(&status).is_none() {
+            responses[&status] = json!({ "$ref": "#/components/responses/Problem" });
+        }
+    }
+}
+
+/// The problems that come from what stands in front of a handler.
+fn problems_of(operation: &Value, row: &Row) -> Vec<Code> {
+    let mut codes = vec![Code::BadRequest, Code::RateLimited, Code::Internal, Code::Unavailable];
+    if row.access != Access::Public {
+        codes.push(Code::Unauthenticated);
+    }
+    if row.is_unsafe() {
+        codes.push(Code::CsrfFailed);
+    }
+    if row.path.contains('{') {
+        codes.push(Code::NotFound);
+    }
+    if operation.get("requestBody").is_some() {
+        codes.extend([
+            Code::Validation,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::RequestTimeout,
+        ]);
+    }
+    if operation.get("parameters").is_some() {
+        codes.push(Code::Validation);
+    }
+    codes
+}
+
+/// Such as `post_me_password` for `POST /api/me/password/`.
+fn operation_id(row: &Row) -> String {
+    let path = row.path.strip_prefix("/api").unwrap_or(row.path);
+    let words = path.split('/').filter(|word| !word.is_empty());
+    let words = words.map(|word| word.trim_matches(['{', '}']).replace('-', "_"));
+    std::iter::once(row.method.as_str().to_lowercase()).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Says of every body what is true of all: unknown fields are refused.
+fn refuse_unknown_fields(document: &mut Value) {
+    let bodies: Vec<String> = document["paths"]
+        .as_object()
+        .into_iter()
+        .flat_map(|paths| paths.values())
+        .filter_map(Value::as_object)
+        .flat_map(|item| item.values())
+        .filter_map(|operation| {
+            let schema = operation.pointer("/requestBody/content/application~1json/schema")?;
+            let alternatives = schema.get("oneOf").and_then(Value::as_array);
+            let references = alternatives.into_iter().flatten().chain([schema]);
+            references.filter_map(|schema| schema["$ref"].as_str()).next().map(str::to_owned)
+        })
+        .collect();
+    for body in bodies {
+        if let Some(schema) = body.strip_prefix('#').and_then(|pointer| document.pointer_mut(pointer)) {
+            schema["additionalProperties"] = false.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::problem::FieldCode;
+
+    fn operations(document: &Value) -> Vec<(String, String, Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let of = |(path, item): (&String, &Value)| {
+            let (path, item) = (path.clone(), item.as_object().unwrap().clone());
+            item.into_iter()
+                .map(move |(method, operation)| (path.clone(), method, operation))
+                .collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn h9_the_document_has_every_route_and_no_other() {
+        let documented: BTreeSet<_> = operations(&document())
+            .into_iter()
+            .map(|(path, method, _)| format!("{} {path}", method.to_uppercase()))
+            .collect();
+        let routes: BTreeSet<_> = table()
+            .iter()
+            .filter(|row| row.documented)
+            .map(|row| format!("{} {}", row.method, row.path))
+            .collect();
+        assert_eq!(documented, routes);
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_every_operation_has_an_id_a_tag_and_a_summary() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+        let mut ids = BTreeSet::new();
+        for (path, method, operation) in operations(&document) {
+            assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}");
+            assert!(operation["tags"][0].is_string() && operation["summary"].is_string(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    members.values().for_each(|value| references(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_codes_are_closed_sets() {
+        let schemas = &document()["components"]["schemas"];
+        assert_eq!(schemas["ProblemCode"]["enum"].as_array().unwrap().len(), Code::ALL.len());
+        assert_eq!(schemas["FieldErrorCode"]["enum"].as_array().unwrap().len(), FieldCode::ALL.len());
+    }
+
+    #[test]
+    fn a14_every_body_refuses_unknown_fields() {
+        let document = document();
+        for (path, method, operation) in operations(&document) {
+            let Some(body) = operation.get("requestBody") else { continue };
+            let text = body.to_string();
+            let name =
+                text.split("#/components/schemas/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            let schema = &document["components"]["schemas"][name];
+            assert_eq!(schema["additionalProperties"], false, "{method} {path}");
+        }
+    }
+}
