@@ -84,11 +84,11 @@ pub async fn build(config: Config, clock: Clock) -> anyhow::Result<Server> {
 
 fn serve(state: &Shared, fence: &Fence) -> anyhow::Result<Running> {
     let config = &state.config;
-    let (state, fence, env) = (state.clone(), fence.clone(), config.common.env);
+    let (state, fence) = (state.clone(), fence.clone());
     let app = move || {
         App::new()
             .app_data(state.clone())
-            .configure(|config| routes::register(config, env, &fence))
+            .configure(|config| routes::register(config, state.config.common.env, &fence))
             .wrap(Edge::new(state.clone()))
     };
     let server = HttpServer::new(app)
