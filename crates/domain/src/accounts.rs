@@ -61,8 +61,8 @@ pub enum RegisterError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for RegisterError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for RegisterError {
+    fn from(error: crate::db::QueryError) -> Self {
         match constraint::unique_violation(&error) {
             Some("users_email_key") => Self::EmailTaken,
             Some("users_username_key" | "users_username_key_key") => Self::UsernameTaken,
@@ -199,8 +199,8 @@ pub enum GuardedError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for GuardedError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for GuardedError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

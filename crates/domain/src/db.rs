@@ -16,6 +16,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, Tr
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 
+/// What a statement fails with, for the features that read a constraint out of it.
+pub type QueryError = diesel::result::Error;
+
 /// A connection, inside a transaction or not.
 pub type Connection = AsyncPgConnection;
 

@@ -50,8 +50,8 @@ pub enum OutboxError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for OutboxError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for OutboxError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

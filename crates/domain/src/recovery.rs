@@ -52,8 +52,8 @@ pub enum ResetError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for ResetError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for ResetError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

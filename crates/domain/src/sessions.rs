@@ -122,8 +122,8 @@ pub enum RefreshError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for RefreshError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for RefreshError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

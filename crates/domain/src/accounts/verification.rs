@@ -26,8 +26,8 @@ pub enum VerifyError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for VerifyError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for VerifyError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

@@ -45,8 +45,8 @@ enum RelayError {
     Queue(#[from] QueueError),
 }
 
-impl From<diesel::result::Error> for RelayError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for RelayError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }
