@@ -10,7 +10,7 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 export function csrfToken() {
   for (const pair of document.cookie.split("; ")) {
     const at = pair.indexOf("=");
-    if (at > 0 && /^(__Host-|__Secure-)?csrf_token$/.test(pair.slice(0, at))) return decodeURIComponent(pair.slice(at + 1));
+    if (at > 0 && /^(__Host-|__Secure-)?csrf_token$/.test(pair.slice(0, at))) return pair.slice(at + 1);
   }
   return null;
 }
@@ -79,6 +79,7 @@ export function failureText(failure) {
   const wait = waitText(failure.retryAfter);
   if (failure.status === 429) return `That was a little too often. ${wait}`.trim();
   if (failure.status === 503) return `The server is busy at this moment. ${wait}`.trim();
+  if (failure.code === "csrf_failed") return "This page is out of date. Reload it and try again.";
   if (failure.status >= 500) return `Something went wrong on our side.${failure.requestId ? ` When you ask for help, say: ${failure.requestId}` : ""}`;
   return failure.message;
 }

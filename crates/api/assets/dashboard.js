@@ -226,6 +226,9 @@ function openTarget() {
   if (target instanceof HTMLDetailsElement) target.open = true;
   target?.scrollIntoView();
 }
+// Back from elsewhere: the account may have changed, or somebody else sits there now.
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
 addEventListener("hashchange", openTarget);
 openTarget();
 

@@ -15,7 +15,7 @@ export class Visitor {
     this.faults = [];
     page.on("pageerror", (error) => this.faults.push(`${page.url()}: ${error.message}`));
     page.on("console", (message) => {
-      // The browser logs every answer that is not 2xx, and the scripts that a sandboxed mail would run.
+      // The browser logs every answer that is not 2xx; such answers are part of the journey.
       if (message.type() === "error" && !/Failed to load resource/.test(message.text())) this.faults.push(`${page.url()}: ${message.text()}`);
     });
     page.on("request", (request) => {

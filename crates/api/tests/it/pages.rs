@@ -173,7 +173,7 @@ async fn h7_every_page_answers_with_its_strict_headers_in_both_slash_forms() {
 async fn h9_pages_are_for_get_and_head_only() {
     let site = Site::production().await;
     let rows = routes::table().into_iter().filter(|row| !row.documented && !row.development);
-    let paths: HashSet<&str> = rows.map(|row| row.path).collect();
+    let paths: HashSet<&str> = rows.map(|row| row.path).filter(|path| !path.starts_with("/api/")).collect();
     assert!(paths.len() > 10);
     for path in paths {
         let path = path
