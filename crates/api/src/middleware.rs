@@ -10,6 +10,7 @@ mod fence;
 mod headers;
 mod path;
 mod record;
+mod unread;
 
 pub use context::RequestId;
 pub(crate) use context::{Context, context};

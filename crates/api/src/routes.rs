@@ -135,9 +135,8 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),
         Row::page(openapi::PATH, openapi::get),
-        Row::page(docs::PATH, docs::page),
-        Row::page(docs::FILE, docs::file),
     ];
+    rows.extend(docs::rows());
     rows.extend(pages::rows());
     rows
 }

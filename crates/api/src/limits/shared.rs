@@ -12,7 +12,8 @@ use domain::redis::{Redis, Unavailable};
 use super::Ask;
 use super::decision::Level;
 
-/// For each key: after how many milliseconds one request comes back, and how many fit at once.
+/// For each key: after how many milliseconds one request comes back, and how many fit at once. What lies under a key and
+/// cannot be such a time is nothing.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local time = redis.call('TIME')
@@ -20,7 +21,9 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
          local whole, refused = {}, false
          for i, key in ipairs(KEYS) do
            local interval, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
-           whole[i] = math.max(tonumber(redis.call('GET', key)) or 0, now) + interval
+           local held = tonumber(redis.call('GET', key)) or 0
+           if not (held > now and held <= now + interval * quota) then held = now end
+           whole[i] = held + interval
            if whole[i] - interval * quota > now then refused = true end
          end
          local levels = {refused and 0 or 1}

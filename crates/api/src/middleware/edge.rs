@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{Error, HttpMessage as _, HttpResponse};
+use actix_web::{Error, HttpMessage as _};
 
 use super::context::{Context, REQUEST_ID, RequestId};
 use super::record::{Recorder, log_source};
+use super::unread::Unread;
 use super::{cors, headers, path};
 use crate::app::Shared;
 use crate::problem::{Code, Problem};
@@ -82,11 +83,15 @@ where
             return Box::pin(ready(Ok(response)));
         }
         path::normalise(&mut request);
+        let unread = Unread::of(&mut request);
         let served = self.inner.call(request);
         Box::pin(async move {
             let mut response = served.await?.map_into_boxed_body();
             if response.status().is_client_error() || response.status().is_server_error() {
                 response = shared.explain(&context, response);
+                if let Some(unread) = unread {
+                    response = unread.close_after(response);
+                }
             }
             shared.finish(&context, &mut response, begun);
             cors::decorate(response.headers_mut(), origin);
@@ -114,10 +119,18 @@ impl Outbound {
                 Some(problem) => render(problem),
                 None => render(&of_library(error, response.status())),
             },
-            // A handler that made its answer itself knows what it does.
-            None => return response,
+            // A handler that made its answer itself knows what it does; a layer only says no.
+            None if response.headers().contains_key(header::CONTENT_TYPE) => return response,
+            None => {
+                let mut rendered = render(&Problem::new(Code::of_status(response.status())));
+                for (name, value) in response.headers() {
+                    rendered.headers_mut().append(name.clone(), value.clone());
+                }
+                rendered
+            }
         };
-        replace(response, rendered)
+        let (request, _) = response.into_parts();
+        ServiceResponse::new(request, rendered)
     }
 
     fn finish(&self, context: &Context, response: &mut ServiceResponse<BoxBody>, begun: Instant) {
@@ -139,10 +152,4 @@ impl Outbound {
 fn of_library(error: &Error, status: StatusCode) -> Problem {
     let problem = Problem::new(Code::of_status(status));
     if status.is_server_error() { problem.because(anyhow::anyhow!("{error}")) } else { problem }
-}
-
-/// Another answer to the same request.
-fn replace(response: ServiceResponse<BoxBody>, by: HttpResponse) -> ServiceResponse<BoxBody> {
-    let (request, _) = response.into_parts();
-    ServiceResponse::new(request, by)
 }

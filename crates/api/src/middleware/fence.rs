@@ -19,12 +19,13 @@ mod governed {
     use actix_governor::governor::middleware::NoOpMiddleware;
     use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtractor};
     use actix_web::dev::ServiceRequest;
+    use actix_web::http::header;
     use actix_web::web::ServiceConfig;
     use actix_web::{HttpResponse, HttpResponseBuilder, Resource};
 
     use crate::app::Shared;
     use crate::client_ip;
-    use crate::problem::{Code, Problem};
+    use crate::problem::Problem;
 
     /// Requests of one address at once,
     const BURST: u32 = 400;
@@ -85,7 +86,8 @@ mod governed {
         ) -> HttpResponse {
             metrics::counter!("rate_limit_refused_total", "policy" => "fence").increment(1);
             let wait = refusal.wait_time_from(DefaultClock::default().now());
-            HttpResponse::from_error(Problem::new(Code::RateLimited).retry_after(wait))
+            // The way from here loses the error of an answer, so the edge explains this one by its status.
+            HttpResponse::TooManyRequests().insert_header((header::RETRY_AFTER, wait.as_secs() + 1)).finish()
         }
     }
 }

@@ -1,23 +1,17 @@
 //! `/api/docs/`: Swagger UI, from files that are compiled in. Nothing is fetched from elsewhere.
 
-use std::borrow::Cow;
+use std::future::ready;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::web::{self, Bytes};
 use utoipa_swagger_ui::Config;
 
+use super::Row;
 use crate::problem::{Code, Problem};
 
 /// Where it is.
 pub(super) const PATH: &str = "/api/docs/";
-
-/// A file of it.
-pub(super) const FILE: &str = "/api/docs/{file}";
-
-/// What of Swagger UI is served.
-const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
 
 /// Its scripts are ours; it writes style attributes, and draws its icons from `data:`.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -27,37 +21,40 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 const A_DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 
-/// The page.
-pub(super) async fn page() -> HttpResponse {
+/// The rows of the page and its files.
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::page(PATH, || ready(page())),
+        Row::page("/api/docs/start.js", || ready(start())),
+        Row::page("/api/docs/swagger-ui.css", || ready(file("swagger-ui.css"))),
+        Row::page("/api/docs/swagger-ui-bundle.js", || ready(file("swagger-ui-bundle.js"))),
+        Row::page("/api/docs/favicon-32x32.png", || ready(file("favicon-32x32.png"))),
+    ]
+}
+
+fn page() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .body(include_str!("docs/index.html"))
 }
 
-/// A file.
-pub(super) async fn file(name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    if *name == "start.js" {
-        let script = include_str!("docs/start.js");
-        return Ok(answer("text/javascript; charset=utf-8", Bytes::from_static(script.as_bytes()), false));
-    }
-    let known = FILES.iter().find(|file| **file == *name).ok_or(Code::NotFound)?;
-    // Its own configuration goes into a file that is not served.
-    let found = utoipa_swagger_ui::serve(known, Arc::new(Config::from(super::openapi::PATH)));
-    let found =
-        found.map_err(|error| Problem::internal(anyhow::anyhow!("{error}")))?.ok_or(Code::NotFound)?;
-    let bytes = match found.bytes {
-        Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-        Cow::Owned(bytes) => Bytes::from(bytes),
-    };
-    Ok(answer(&found.content_type, bytes, found.gzpipped))
+fn start() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, A_DAY))
+        .body(include_str!("docs/start.js"))
 }
 
-fn answer(content_type: &str, bytes: Bytes, gzipped: bool) -> HttpResponse {
+/// A file of Swagger UI. Its own configuration goes into one that is not served.
+fn file(name: &str) -> Result<HttpResponse, Problem> {
+    let found = utoipa_swagger_ui::serve(name, Arc::new(Config::from(super::openapi::PATH)));
+    let found =
+        found.map_err(|error| Problem::internal(anyhow::anyhow!("{error}")))?.ok_or(Code::NotFound)?;
     let mut response = HttpResponse::Ok();
-    response.content_type(content_type).insert_header((header::CACHE_CONTROL, A_DAY));
-    if gzipped {
+    response.content_type(found.content_type).insert_header((header::CACHE_CONTROL, A_DAY));
+    if found.gzpipped {
         response.insert_header((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
     }
-    response.body(bytes)
+    Ok(response.body(found.bytes.into_owned()))
 }

@@ -7,5 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod cache;
+mod edge;
 mod main_job;
 mod pages;
