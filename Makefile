@@ -27,6 +27,9 @@ lint: ## clippy, and the api without its GPL-3.0 dependency
 doc: ## the API documentation of the crates, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
+	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
+
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)
 
