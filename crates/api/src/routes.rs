@@ -210,10 +210,10 @@ mod tests {
             if row.path == "/" {
                 continue;
             }
-            let file = row.path.ends_with(".json") || row.path.starts_with("/api/docs/");
+            let file = row.path == openapi::PATH || row.path.starts_with(docs::PATH);
             assert_eq!(
                 row.path.ends_with('/'),
-                row.path.starts_with("/api/") && !file || row.path == "/api/docs/",
+                row.path.starts_with("/api/") && !file || row.path == docs::PATH,
                 "{}",
                 row.path
             );

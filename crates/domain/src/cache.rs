@@ -84,10 +84,12 @@ const DIGITS: usize = 20;
 /// The digits of a checksum.
 const CHECKSUM_DIGITS: usize = 16;
 
-/// Writes a copy unless a newer one, or a newer invalidation, is there. A version is compared as text.
+/// Writes a copy unless a newer one, or a newer invalidation, is there. A version is compared as text; what is of another
+/// type is nothing.
 static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local held = redis.call('GETRANGE', KEYS[1], 0, 19)
+        "local held = redis.pcall('GETRANGE', KEYS[1], 0, 19)
+         if type(held) ~= 'string' then held = '' end
          if held > string.sub(ARGV[1], 1, 20) then return 0 end
          redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
          return 1",
@@ -97,7 +99,8 @@ static FILL: LazyLock<Script> = LazyLock::new(|| {
 /// Takes a copy away, and leaves a mark that refuses older ones, unless a copy of that version or a newer one is there.
 static INVALIDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local held = redis.call('GETRANGE', KEYS[1], 0, 19)
+        "local held = redis.pcall('GETRANGE', KEYS[1], 0, 19)
+         if type(held) ~= 'string' then held = '' end
          if held > ARGV[1] or (held == ARGV[1] and redis.call('STRLEN', KEYS[1]) > 20) then return 0 end
          redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
          return 1",

@@ -144,8 +144,8 @@ fn refuse_unknown_fields(document: &mut Value) {
         .filter_map(|operation| {
             let schema = operation.pointer("/requestBody/content/application~1json/schema")?;
             let alternatives = schema.get("oneOf").and_then(Value::as_array);
-            let references = alternatives.into_iter().flatten().chain([schema]);
-            references.filter_map(|schema| schema["$ref"].as_str()).next().map(str::to_owned)
+            let mut references = alternatives.into_iter().flatten().chain([schema]);
+            references.find_map(|schema| schema["$ref"].as_str()).map(str::to_owned)
         })
         .collect();
     for body in bodies {

@@ -39,5 +39,5 @@ fn measure(state: &State) {
     ] {
         metrics::gauge!(name).set(u32::try_from(count).unwrap_or(u32::MAX));
     }
-    metrics::gauge!("api_draining").set(if state.is_draining() { 1 } else { 0 });
+    metrics::gauge!("api_draining").set(u32::from(state.is_draining()));
 }

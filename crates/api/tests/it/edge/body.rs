@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use testkit::client::Reply;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Edge, read_to_close};
 
 const PATH: &str = "/api/login/";
 
-fn json(body: impl Into<Vec<u8>>) -> Option<(&'static str, Vec<u8>)> {
-    Some(("application/json", body.into()))
+/// Sends a body as JSON.
+async fn post(edge: &Edge, body: impl Into<Vec<u8>>) -> Reply {
+    let body = Some(("application/json", body.into()));
+    edge.client().send_raw(Method::POST, PATH, body, &[]).await
 }
 
 #[tokio::test]
@@ -27,11 +30,11 @@ async fn what_is_not_json_is_400_and_says_where() {
         "{\"a\":\"\\ud800\"}",
         deep.as_str(),
     ] {
-        let reply = edge.client().send_raw(Method::POST, PATH, json(body), &[]).await.expect(400);
+        let reply = post(&edge, body).await.expect(400);
         assert_eq!(reply.code(), "malformed_json", "{body:.40}");
         assert!(reply.json()["detail"].as_str().unwrap().contains("line 1"), "{body:.40}");
     }
-    let reply = edge.client().send_raw(Method::POST, PATH, json(b"{\"identifier\":\"\xff\"}"), &[]).await;
+    let reply = post(&edge, b"{\"identifier\":\"\xff\"}").await;
     assert_eq!(reply.expect(400).code(), "malformed_json");
 }
 
@@ -57,7 +60,7 @@ async fn a14_fields_are_strict_and_all_errors_come_at_once() {
         ),
         ("[]", vec![" wrong_type"]),
     ] {
-        let reply = edge.client().send_raw(Method::POST, PATH, json(body), &[]).await.expect(422);
+        let reply = post(&edge, body).await.expect(422);
         assert_eq!(reply.code(), "validation", "{body}");
         assert_eq!(reply.errors(), errors, "{body}");
     }
@@ -68,7 +71,7 @@ async fn h1_a_body_over_64_kib_is_413_however_it_comes() {
     let edge = Edge::start(&[]).await;
     let fits = format!("{{\"identifier\":\"{}\"}}", "x".repeat(65_536 - 17));
     assert_eq!(fits.len(), 65_536);
-    edge.client().send_raw(Method::POST, PATH, json(fits.clone()), &[]).await.expect(422);
+    post(&edge, fits.clone()).await.expect(422);
 
     // With its length said beforehand: nothing of it is read.
     let head = "POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -151,7 +154,7 @@ async fn a_body_that_breaks_off_is_no_request() {
 #[tokio::test]
 async fn h3_ambiguous_requests_are_refused() {
     let edge = Edge::start(&[]).await;
-    let many: String = (0..150).map(|n| format!("X-H{n}: 1\r\n")).collect();
+    let many = "X-H: 1\r\n".repeat(150);
     for (request, status) in [
         ("POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), "400"),
         ("POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x".to_owned(), "400"),
