@@ -45,6 +45,11 @@ impl RedisServer {
         Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
     }
 
+    /// Makes the server forget everything.
+    pub async fn empty(&self) -> anyhow::Result<()> {
+        Ok(redis::cmd("FLUSHALL").exec_async(&mut self.connection().await?).await?)
+    }
+
     /// Kills the server. Nothing answers until [`Self::restart`].
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.process.kill().await?;

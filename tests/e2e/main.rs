@@ -1,0 +1,10 @@
+//! Several real processes on one database and one Redis: killed, frozen, cut off.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod main_job;
