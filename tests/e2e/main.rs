@@ -7,4 +7,6 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod killed_workers;
 mod main_job;
+mod under_load;
