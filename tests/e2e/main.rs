@@ -7,6 +7,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod killed_apis;
 mod killed_workers;
 mod main_job;
+mod readiness;
+mod redis_outages;
+mod sessions;
 mod under_load;
