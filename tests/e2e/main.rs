@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod configuration;
 mod killed_apis;
 mod killed_workers;
 mod main_job;
