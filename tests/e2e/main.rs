@@ -11,6 +11,7 @@ mod configuration;
 mod killed_apis;
 mod killed_workers;
 mod main_job;
+mod privacy;
 mod readiness;
 mod redis_outages;
 mod sessions;
