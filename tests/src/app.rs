@@ -1,7 +1,6 @@
 //! A whole Trellis in this process: an api, and a worker when a test wants one, on a database and a mail server of their
 //! own and a clock that a test may move.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -171,15 +170,19 @@ impl Drop for TestApp {
 }
 
 /// Asks again and again until the answer is good; fails with the last bad one after [`PATIENCE`].
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    within(PATIENCE, what, ask).await
+}
+
+/// As [`eventually`], for as long as `patience`.
+pub async fn within<T>(patience: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(last) => assert!(Instant::now() < deadline, "never: {what}; at last: {last}"),
+            Err(last) => {
+                assert!(Instant::now() < deadline, "not within {patience:?}: {what}; at last: {last}")
+            }
         }
         sleep(Duration::from_millis(5)).await;
     }

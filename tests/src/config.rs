@@ -30,6 +30,15 @@ pub fn binaries() -> PathBuf {
         .expect("TRELLIS_BIN_DIR: run the tests with `make test`")
 }
 
+/// Where random choices begin: `TEST_SEED`, to repeat a run, else a new one. Printed, for the run that fails.
+#[allow(clippy::print_stdout, reason = "the test harness shows it with a failure")]
+pub fn seed() -> u64 {
+    let given = std::env::var("TEST_SEED").ok();
+    let seed = given.map_or_else(rand::random, |text| text.parse().expect("TEST_SEED: a number"));
+    println!("TEST_SEED={seed}");
+    seed
+}
+
 /// The secret of every system under test.
 pub const SECRET_KEY: &str = "k3Zq8vYw0pLm5Rt7Xc2Nb9Hs4Jd6Gf1A-testing";
 

@@ -9,8 +9,11 @@
 )]
 
 pub mod app;
+pub mod cable;
 pub mod client;
 pub mod config;
 pub mod database;
+pub mod process;
 pub mod redis;
 pub mod smtp;
+pub mod stack;

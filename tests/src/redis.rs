@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use deadpool_redis::redis;
+use futures_util::StreamExt as _;
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 /// How long the server may take to answer.
@@ -43,6 +46,27 @@ impl RedisServer {
         let client = redis::Client::open(format!("redis+unix://{}", self.socket().display()))?;
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+
+    /// Makes the server forget everything.
+    pub async fn empty(&self) -> anyhow::Result<()> {
+        Ok(redis::cmd("FLUSHALL").exec_async(&mut self.connection().await?).await?)
+    }
+
+    /// Writes down every command from now on, those of scripts included.
+    pub async fn overhear(&self) -> anyhow::Result<Overheard> {
+        let client = redis::Client::open(format!("redis+unix://{}", self.socket().display()))?;
+        let mut commands = client.get_async_monitor().await?.into_on_message::<String>();
+        let text = Arc::<Mutex<String>>::default();
+        let pen = Arc::clone(&text);
+        let task = tokio::spawn(async move {
+            while let Some(command) = commands.next().await {
+                let mut text = pen.lock().unwrap();
+                text.push_str(&command);
+                text.push('\n');
+            }
+        });
+        Ok(Overheard { text, task })
     }
 
     /// Kills the server. Nothing answers until [`Self::restart`].
@@ -95,6 +119,25 @@ impl RedisServer {
 
     fn socket(&self) -> PathBuf {
         self.directory.join("s")
+    }
+}
+
+/// What was said to a Redis since [`RedisServer::overhear`].
+pub struct Overheard {
+    text: Arc<Mutex<String>>,
+    task: JoinHandle<()>,
+}
+
+impl Overheard {
+    /// All commands so far, one a line.
+    pub fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Overheard {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -12,9 +12,17 @@ use crate::config::LogFormat;
 /// ERROR what our own warnings say with the whole chain.
 const DEFAULT_FILTER: &str = "warn,api=info,worker=info,domain=info,apalis_core=off";
 
+/// What no `RUST_LOG` brings back: at DEBUG, tokio-postgres logs what a statement is run with, addresses and hashes
+/// among it, as lists of bytes.
+const MUTED: &str = "tokio_postgres=info";
+
 /// Starts logging. A second call changes nothing.
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = match MUTED.parse() {
+        Ok(muted) => filter.add_directive(muted),
+        Err(_) => filter,
+    };
     let logs = fmt().with_env_filter(filter).with_target(false);
     // The error says that a subscriber is set already, which is what a second call wants.
     let _already_set = match format {

@@ -1,0 +1,18 @@
+//! Several real processes on one database and one Redis: killed, frozen, cut off.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod configuration;
+mod killed_apis;
+mod killed_workers;
+mod main_job;
+mod privacy;
+mod readiness;
+mod redis_outages;
+mod sessions;
+mod under_load;
