@@ -251,6 +251,11 @@ impl Reply {
     }
 
     /// Asserts the status; a problem's body shows when it is another.
+    #[allow(
+        clippy::must_use_candidate,
+        clippy::return_self_not_must_use,
+        reason = "the assertion is the use"
+    )]
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());

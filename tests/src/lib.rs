@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::as_conversions,
     clippy::missing_panics_doc,
     reason = "a test that cannot go on fails"
 )]

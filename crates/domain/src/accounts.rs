@@ -292,8 +292,7 @@ pub async fn delete(
 /// What stands in for the address of a deleted account. With the id in it, so that an address deleted twice stays unique.
 fn tombstone(keys: &Keys, user_id: Uuid, email: &Email) -> String {
     let mac = keys.privacy.mac(&[b"deleted-email", user_id.as_bytes(), email.as_str().as_bytes()]);
-    let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("deleted:{hex}")
+    format!("deleted:{}", crate::token::hex(&mac))
 }
 
 /// The keyed hash by which the address of a deleted account is known again.

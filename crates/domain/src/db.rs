@@ -50,14 +50,13 @@ impl DbError {
     pub fn is_transient(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error};
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::Query(Error::BrokenTransactionManager) => true,
             Self::Query(Error::DatabaseError(kind, info)) => {
                 matches!(
                     kind,
                     Kind::SerializationFailure | Kind::ClosedConnection | Kind::UnableToSendCommand
                 ) || is_transient_message(info.message())
             }
-            Self::Query(Error::BrokenTransactionManager) => true,
             Self::Query(_) => false,
         }
     }

@@ -95,7 +95,7 @@ pub enum Claim {
 
 /// Promises a job. It exists when the transaction commits, and only then.
 pub async fn enqueue(tx: &mut Tx, job: &Job, options: Options) -> Result<(), DbError> {
-    Ok(store::insert(tx, Uuid::now_v7(), job, options).await?)
+    store::insert(tx, Uuid::now_v7(), job, options).await
 }
 
 /// Promises a job outside any other change, such as a schedule's.
@@ -111,7 +111,7 @@ pub async fn claim(pool: &Pool, id: Uuid) -> Result<Claim, DbError> {
     let token = Uuid::new_v4();
     let Some(row) = store::claim(&mut connection, id, token, LEASE).await? else { return Ok(Claim::Nothing) };
     let lease = Lease { id, token, attempt: u16::try_from(row.attempts).unwrap_or(u16::MAX) };
-    let Some(job) = Job::decode(&row.kind, row.version, row.payload) else {
+    let Some(job) = Job::decode(&row.kind, row.version, &row.payload) else {
         store::put_off(&mut connection, &lease, UNKNOWN_KIND_WAIT).await?;
         return Ok(Claim::Unknown { kind: row.kind });
     };

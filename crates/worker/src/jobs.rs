@@ -67,7 +67,7 @@ pub async fn handle(context: Context, id: String) {
             metrics::counter!("trellis_jobs_total", "kind" => kind, "outcome" => "dead").increment(1);
         }
         Err(error) => {
-            tracing::warn!(%id, error = format!("{:#}", anyhow::Error::from(error)), "could not claim a job")
+            tracing::warn!(%id, error = format!("{:#}", anyhow::Error::from(error)), "could not claim a job");
         }
     }
 }

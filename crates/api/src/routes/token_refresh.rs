@@ -37,13 +37,9 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let given = fields.parse_optional("refresh_token", |text| Ok::<_, Complaint>(text.to_owned()));
     let given = fields.finish(given)?;
-    let (text, transport) = match given {
-        Some(text) => (text, Transport::Bearer),
-        None => {
-            let cookie = state.cookies.read(request.headers(), &cookies::REFRESH);
-            (cookie.ok_or_else(Problem::unauthenticated)?.to_owned(), Transport::Cookie)
-        }
-    };
+    let transport = if given.is_some() { Transport::Bearer } else { Transport::Cookie };
+    let cookie = || state.cookies.read(request.headers(), &cookies::REFRESH).map(str::to_owned);
+    let text = given.or_else(cookie).ok_or_else(Problem::unauthenticated)?;
     let token = Token::parse(&text).map_err(|_| Problem::unauthenticated())?;
     if transport == Transport::Cookie {
         let session =

@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{AppEnv, Settings};
-use crate::token::{Digest, Key, Token};
+use crate::token::{Digest, Key, Token, hex};
 
 /// Where development keeps the secret that it makes for itself.
 const DEVELOPMENT_SECRET: &str = ".dev/secret-key";
@@ -119,7 +119,7 @@ fn key_from(secret: &SecretString) -> Key {
 }
 
 fn kid_of(key: &Key) -> String {
-    key.mac(&[b"kid"]).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(&key.mac(&[b"kid"])).chars().take(8).collect()
 }
 
 fn check_strength(settings: &mut Settings, name: &str, secret: &SecretString) {

@@ -6,6 +6,8 @@ use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, Si
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::token::{Digest, hex};
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
 /// Any constant will do: it names the lock that keeps two runners apart.
@@ -60,5 +62,5 @@ pub fn fingerprint() -> anyhow::Result<String> {
         text.push_str(&migration.name().to_string());
     }
     text.push_str(concat!(env!("CARGO_PKG_VERSION"), "\n"));
-    Ok(crate::token::Digest::of(text.as_bytes()).0.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&Digest::of(text.as_bytes()).0).chars().take(12).collect())
 }

@@ -115,7 +115,7 @@ impl Job {
     }
 
     /// Reads a stored job; `None` when this release does not know its kind or version.
-    pub(super) fn decode(kind: &str, version: i16, payload: serde_json::Value) -> Option<Self> {
+    pub(super) fn decode(kind: &str, version: i16, payload: &serde_json::Value) -> Option<Self> {
         if version != VERSION {
             return None;
         }
@@ -132,11 +132,11 @@ mod tests {
     fn jobs_survive_storage_and_strangers_are_told_apart() {
         let job = Job::SettleReferral { referral_id: Uuid::now_v7() };
         let (kind, payload) = (job.kind(), job.payload().unwrap());
-        assert_eq!(Job::decode(kind, VERSION, payload.clone()), Some(job));
-        assert_eq!(Job::decode(kind, VERSION + 1, payload.clone()), None);
-        assert_eq!(Job::decode("referral.frobnicate", VERSION, payload), None);
+        assert_eq!(Job::decode(kind, VERSION, &payload), Some(job));
+        assert_eq!(Job::decode(kind, VERSION + 1, &payload), None);
+        assert_eq!(Job::decode("referral.frobnicate", VERSION, &payload), None);
         let purge = Job::Purge {};
-        assert_eq!(Job::decode(purge.kind(), VERSION, purge.payload().unwrap()), Some(purge));
+        assert_eq!(Job::decode(purge.kind(), VERSION, &purge.payload().unwrap()), Some(purge));
     }
 
     #[test]

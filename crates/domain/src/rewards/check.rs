@@ -113,7 +113,7 @@ pub async fn check_ledger(
     store::take_time(&mut tx).await?;
     for invariant in &INVARIANTS {
         let (count, examples) = store::find(&mut tx, invariant.query).await?;
-        let violations = (count > 0).then(|| Violations { invariant: *invariant, count, examples });
+        let violations = (count > 0).then_some(Violations { invariant: *invariant, count, examples });
         checked(invariant, violations.as_ref());
         broken.extend(violations);
     }

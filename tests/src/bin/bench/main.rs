@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::as_conversions,
     clippy::cast_precision_loss,
     reason = "a benchmark prints figures, and ends when it cannot go on"
