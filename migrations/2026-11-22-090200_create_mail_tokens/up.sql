@@ -24,4 +24,5 @@ CREATE TABLE password_resets (
     closed_at timestamptz
 );
 CREATE INDEX password_resets_user ON password_resets (user_id) WHERE closed_at IS NULL;
+CREATE INDEX password_resets_email ON password_resets (email) WHERE closed_at IS NULL;
 CREATE INDEX password_resets_expiry ON password_resets (expires_at);

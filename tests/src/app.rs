@@ -68,6 +68,14 @@ impl TestApp {
         (addr, handle)
     }
 
+    /// Another api on the same database, with settings of its own.
+    pub async fn replica_with(&self, change: impl FnOnce(&mut TestSettings)) -> Replica {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        let (addr, api) = start_api(&settings, &self.clock).await;
+        Replica { addr, api }
+    }
+
     /// Starts the worker.
     pub fn start_worker(&mut self) {
         let config = worker::Config::read(self.settings.settings()).unwrap();
@@ -155,6 +163,28 @@ impl TestApp {
     pub async fn check_ledger(&self) {
         let broken = domain::rewards::check_ledger(&self.database.pool(1), |_, _| {}).await.unwrap();
         assert!(broken.is_empty(), "{broken:#?}");
+    }
+}
+
+/// Another api beside the one of a [`TestApp`]. It ends with this value.
+pub struct Replica {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    api: api::server::Handle,
+}
+
+impl Replica {
+    /// Its address, as a URL.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        // Twice: at once.
+        self.api.shutdown();
+        self.api.shutdown();
     }
 }
 

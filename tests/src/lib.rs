@@ -14,6 +14,7 @@ pub mod cable;
 pub mod client;
 pub mod config;
 pub mod database;
+pub mod dump;
 pub mod process;
 pub mod redis;
 pub mod smtp;

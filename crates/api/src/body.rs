@@ -95,6 +95,12 @@ impl Fields {
     pub fn text_of(&mut self, names: &[&str], max: usize) -> Option<String> {
         let given: Vec<&str> = names.iter().copied().filter(|name| self.has(name)).collect();
         let name = *given.first().or(names.first())?;
+        // A `null` in place of the others is as good as leaving them out.
+        for other in names.iter().filter(|other| **other != name) {
+            if !self.has(other) {
+                self.take(other);
+            }
+        }
         let text = self.text(name, max);
         for extra in given.iter().skip(1) {
             self.take(extra);

@@ -277,6 +277,7 @@ pub async fn delete(
         return Err(GuardedError::Overtaken);
     }
     let ended = sessions::end_all(&mut tx, now, user_id, None, "account_deleted").await?;
+    sessions::forget_origins(&mut tx, user_id).await?;
     crate::recovery::forget(&mut tx, user_id).await?;
     verification::forget(&mut tx, user_id).await?;
     referrals::close_for_deleted(&mut tx, now, user_id).await?;

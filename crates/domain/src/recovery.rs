@@ -76,6 +76,9 @@ pub async fn request(
 
 /// Finds the account of a request, voids its earlier requests, and mints the token: the same each time, so that a mail
 /// sent twice carries one link. `None` when there is nobody to write to, or nothing more to do.
+///
+/// Jobs run in any order and side by side. The lock on the user's row puts the requests of one account one after another;
+/// it is taken before any lock on a request, as by whoever spends or voids one.
 pub async fn reset_mail(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -83,12 +86,19 @@ pub async fn reset_mail(
     id: Uuid,
 ) -> Result<Option<ResetMail>, DbError> {
     let mut tx = Tx::begin(pool).await?;
-    let Some(request) = store::lock_open(&mut tx, id, now).await? else { return Ok(None) };
+    let Some(request) = store::find_unclosed(&mut tx, id).await? else { return Ok(None) };
     let account = match (request.user_id, &request.email) {
+        _ if request.expires_at <= now => None,
         (Some(user_id), _) => accounts::find_in(&mut tx, user_id).await?,
         (None, Some(email)) => accounts::find_by_email(&mut tx, email).await?,
         (None, None) => None,
     };
+    if let Some(account) = &account {
+        accounts::lock(&mut tx, account.id).await?;
+    }
+    if !store::lock_unclosed(&mut tx, id).await? {
+        return Ok(None);
+    }
     let hour_ago = request.created_at - TimeDelta::hours(1);
     let wanted = match account {
         Some(account) if store::count_minted(&mut tx, account.id, id, hour_ago).await? < MAILS_AN_HOUR => {
@@ -143,7 +153,7 @@ pub(crate) async fn void_all(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> 
     Ok(store::void_older(tx, user_id, DateTime::<Utc>::MAX_UTC, now).await?)
 }
 
-/// Removes what is held of a user's requests.
+/// Removes what is held of a user's requests, those included that no worker has seen yet.
 pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
     Ok(store::delete_all(tx, user_id).await?)
 }

@@ -201,6 +201,11 @@ pub(crate) async fn end_all(
     Ok(store::end_others(tx, user_id, epoch, now, reason).await?)
 }
 
+/// Removes what the sessions of a user tell about where they came from.
+pub(crate) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
+    Ok(store::forget_origins(tx, user_id).await?)
+}
+
 /// Whose session it was that ended, and when.
 pub async fn ended(pool: &Pool, session_id: Uuid) -> Result<Option<(Uuid, DateTime<Utc>)>, DbError> {
     let mut connection = db::get(pool).await?;

@@ -4,7 +4,7 @@
 //! Authentication Cheat Sheet).
 
 use actix_web::{HttpRequest, HttpResponse};
-use domain::accounts::{self, Credentials, Password};
+use domain::accounts::{self, Credentials, Email, Password};
 use domain::sessions;
 use utoipa::ToSchema;
 
@@ -54,13 +54,8 @@ pub(super) async fn post(
     let transport = fields.choice("transport", &TRANSPORTS, Transport::Cookie);
     let (identifier, password, transport) = fields.finish((identifier, password, transport))?;
 
+    let pass = throttle.admit(policy::LOGIN, &subject(&identifier)).await?;
     let found = accounts::credentials(&state.pool, &identifier).await?;
-    // One count for an account, whichever of its names is tried; strangers are counted alike.
-    let subject = match &found {
-        Some(credentials) => credentials.user_id.to_string(),
-        None => identifier.trim().to_lowercase(),
-    };
-    let pass = throttle.admit(policy::LOGIN, &subject).await?;
     let checked = check(&state, found, password).await?;
     throttle.give_back(pass).await;
 
@@ -70,6 +65,15 @@ pub(super) async fn post(
     let account = accounts::find(&state.pool, started.user_id).await?;
     let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
     sign_in::reply(&state, transport, account, &started)
+}
+
+/// What attempts are counted by: the name that was typed, in its one form. Were they counted by the account that it names,
+/// the count would tell that an address and a username belong together, and so that the address has an account.
+fn subject(identifier: &str) -> String {
+    if let Ok(email) = Email::parse(identifier) {
+        return email.as_str().to_owned();
+    }
+    identifier.trim().to_lowercase()
 }
 
 /// The credentials, if the password is theirs. Nobody's password is checked too.

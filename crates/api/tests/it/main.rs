@@ -7,7 +7,26 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod access_tokens;
+mod account_deletion;
+mod bad_input;
 mod cache;
+mod cookies;
+mod csrf;
 mod edge;
+mod forgot_password;
+mod login;
+mod login_timing;
+mod logout;
 mod main_job;
+mod me;
+mod me_password;
+mod overload;
 mod pages;
+mod register;
+mod reset_password;
+mod route_coverage;
+mod support;
+mod timing;
+mod token_refresh;
+mod verify_email;

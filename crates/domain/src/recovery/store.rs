@@ -13,6 +13,15 @@ pub(super) struct Request {
     pub(super) email: Option<String>,
     pub(super) user_id: Option<Uuid>,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+/// The requests of a user: those that a worker has attributed, and those that only name the address so far.
+macro_rules! requests_of {
+    ($user_id:expr) => {{
+        let address = users::table.find($user_id).select(users::email.nullable()).single_value();
+        resets::user_id.eq($user_id).or(resets::email.eq(address))
+    }};
 }
 
 pub(super) async fn insert(
@@ -34,14 +43,25 @@ pub(super) async fn insert(
     Ok(())
 }
 
-pub(super) async fn lock_open(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<Option<Request>> {
+pub(super) async fn find_unclosed(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Request>> {
     resets::table
-        .filter(resets::id.eq(id).and(resets::closed_at.is_null()).and(resets::expires_at.gt(now)))
-        .select((resets::email, resets::user_id, resets::created_at))
-        .for_update()
+        .filter(resets::id.eq(id).and(resets::closed_at.is_null()))
+        .select((resets::email, resets::user_id, resets::created_at, resets::expires_at))
         .first(&mut **tx)
         .await
         .optional()
+}
+
+/// Locks a request, unless it was closed; whether it was not.
+pub(super) async fn lock_unclosed(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
+    let found: Option<Uuid> = resets::table
+        .filter(resets::id.eq(id).and(resets::closed_at.is_null()))
+        .select(resets::id)
+        .for_update()
+        .first(&mut **tx)
+        .await
+        .optional()?;
+    Ok(found.is_some())
 }
 
 /// How many links were minted for a user since a time, one request aside.
@@ -74,9 +94,9 @@ pub(super) async fn void_older(
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
     diesel::update(resets::table)
-        .filter(resets::user_id.eq(user_id).and(resets::closed_at.is_null()))
-        .filter(resets::created_at.lt(created_before))
-        .set(resets::closed_at.eq(now))
+        .filter(resets::closed_at.is_null().and(resets::created_at.lt(created_before)))
+        .filter(requests_of!(user_id))
+        .set((resets::closed_at.eq(now), resets::email.eq(None::<String>)))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -124,7 +144,7 @@ pub(super) async fn spend(
 }
 
 pub(super) async fn delete_all(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
-    diesel::delete(resets::table.filter(resets::user_id.eq(user_id))).execute(&mut **tx).await?;
+    diesel::delete(resets::table.filter(requests_of!(user_id))).execute(&mut **tx).await?;
     Ok(())
 }
 

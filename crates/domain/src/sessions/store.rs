@@ -192,6 +192,14 @@ pub(super) async fn end_others(
         .await
 }
 
+pub(super) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
+    diesel::update(sessions::table.filter(sessions::user_id.eq(user_id)))
+        .set((sessions::user_agent.eq(""), sessions::ip_prefix.eq("")))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn ended(
     connection: &mut Connection,
     id: Uuid,

@@ -1,0 +1,282 @@
+//! The endpoints that take a body, their fields, and what is wrong for each kind of field.
+
+use reqwest::Method;
+use serde_json::{Map, Value};
+use testkit::app::PASSWORD;
+
+use crate::support::OTHER_PASSWORD;
+
+/// Unsafe routes that read no body.
+pub(super) const WITHOUT_BODY: [&str; 2] = ["/api/logout/", "/api/verify-email/resend/"];
+
+/// What must come of a bad value.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// 422 for this field, with this code.
+    Code(&'static str),
+    /// 422 with exactly these errors.
+    Fields(Vec<String>),
+    /// A well-formed value that is not the right one.
+    Problem(u16, &'static str),
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Email,
+    Username,
+    /// A password that is being chosen.
+    NewPassword,
+    /// A password that is compared with a stored one.
+    Password,
+    ReferralCode,
+    /// The token of a mail.
+    Token,
+    RefreshToken,
+    Transport,
+    Identifier,
+}
+
+/// A field of a body.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) required: bool,
+}
+
+/// An endpoint that takes a body.
+pub(super) struct Endpoint {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) signed_in: bool,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Endpoint {
+    /// A body that is well-formed in every field.
+    pub(super) fn good(&self) -> Map<String, Value> {
+        self.fields.iter().map(|field| (field.name.to_owned(), field.kind.good().into())).collect()
+    }
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    use Kind::{
+        Email, Identifier, NewPassword, Password, ReferralCode, RefreshToken, Token, Transport, Username,
+    };
+    let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
+        method,
+        path,
+        signed_in,
+        fields: fields
+            .iter()
+            .map(|(name, kind, required)| Field { name, kind: *kind, required: *required })
+            .collect(),
+    };
+    let (nobody, user) = (false, true);
+    let (required, optional) = (true, false);
+    vec![
+        endpoint(
+            Method::POST,
+            "/api/register/",
+            nobody,
+            &[
+                ("email", Email, required),
+                ("username", Username, required),
+                ("password", NewPassword, required),
+                ("referral_code", ReferralCode, optional),
+            ],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/login/",
+            nobody,
+            &[
+                ("identifier", Identifier, required),
+                ("password", Password, required),
+                ("transport", Transport, optional),
+            ],
+        ),
+        endpoint(Method::POST, "/api/token/refresh/", nobody, &[("refresh_token", RefreshToken, optional)]),
+        endpoint(Method::POST, "/api/forgot-password/", nobody, &[("email", Email, required)]),
+        endpoint(
+            Method::POST,
+            "/api/reset-password/",
+            nobody,
+            &[("token", Token, required), ("password", NewPassword, required)],
+        ),
+        endpoint(Method::POST, "/api/verify-email/", nobody, &[("token", Token, required)]),
+        endpoint(Method::PATCH, "/api/me/", user, &[("username", Username, required)]),
+        endpoint(Method::DELETE, "/api/me/", user, &[("password", Password, required)]),
+        endpoint(
+            Method::POST,
+            "/api/me/password/",
+            user,
+            &[("current_password", Password, required), ("password", NewPassword, required)],
+        ),
+    ]
+}
+
+impl Kind {
+    /// A well-formed value. The body of an endpoint that has all of them is never sent.
+    pub(super) fn good(self) -> String {
+        match self {
+            Self::Email => "grace@example.org".to_owned(),
+            Self::Username => "grace".to_owned(),
+            Self::NewPassword => OTHER_PASSWORD.to_owned(),
+            Self::Password => PASSWORD.to_owned(),
+            Self::ReferralCode => "0000000000".to_owned(),
+            Self::Token | Self::RefreshToken => "A".repeat(43),
+            Self::Transport => "cookie".to_owned(),
+            Self::Identifier => "ada".to_owned(),
+        }
+    }
+
+    /// Texts that are wrong for this kind beyond what is wrong for every text.
+    pub(super) fn bad(self, endpoint: &Endpoint) -> Vec<(String, Outcome)> {
+        use Outcome::{Code, Problem};
+        let all = |texts: &[&str], outcome: &Outcome| -> Vec<_> {
+            texts.iter().map(|text| ((*text).to_owned(), outcome.clone())).collect()
+        };
+        let long = |text: &str, times: usize| (text.repeat(times), Code("too_long"));
+        let mut bad = match self {
+            Self::Email => {
+                let mut bad = all(&MALFORMED_ADDRESSES, &Code("invalid_email"));
+                let labels = "label.".repeat(50);
+                bad.push((format!("{}@example.org", "a".repeat(65)), Code("too_long")));
+                bad.push((format!("grace@{labels}org"), Code("too_long")));
+                bad
+            }
+            Self::Username => {
+                let mut bad = all(&MALFORMED_NAMES, &Code("invalid_username"));
+                bad.extend(all(&["g", "gr", "G7"], &Code("too_short")));
+                bad.extend(all(&["admin", "ADMIN", "adm1n", "r00t", "0auth"], &Code("username_reserved")));
+                bad.push(long("g", 31));
+                bad
+            }
+            Self::NewPassword => {
+                let mut bad = all(&["Vq7-tan", "é7-ü"], &Code("too_short"));
+                bad.extend(all(&["password", "PASSWORD1", "12345678", "        "], &Code("weak_password")));
+                bad.extend([long("Vq7-tang", 17), long("é", 129), long("🦀", 257)]);
+                bad
+            }
+            Self::Password => {
+                let wrong = Problem(401, "invalid_credentials");
+                let mut bad = all(
+                    &["x", " ", "Vq7-tangerine-kiln ", "vq7-tangerine-kiln", "Vq7-tangеrine-kiln"],
+                    &wrong,
+                );
+                bad.extend([long("a", 1_025), long("é", 513)]);
+                bad
+            }
+            Self::ReferralCode => all(&MALFORMED_CODES, &Code("invalid_referral_code")),
+            Self::Token => {
+                let bad = all(&MALFORMED_TOKENS, &Problem(400, "invalid_token"));
+                // With a password that is being chosen beside it, too.
+                [bad, vec![long("A", 129)]].concat()
+            }
+            Self::RefreshToken => all(&MALFORMED_TOKENS, &Problem(401, "unauthenticated")),
+            Self::Transport => all(
+                &[
+                    "Cookie",
+                    "COOKIE",
+                    "сookie",
+                    "cookie ",
+                    " cookie",
+                    "ｃookie",
+                    "cookies",
+                    "none",
+                    "bearer,cookie",
+                ],
+                &Code("invalid_value"),
+            ),
+            Self::Identifier => {
+                let wrong = Problem(401, "invalid_credentials");
+                let mut bad = all(
+                    &["аda", "ａda", "ada\u{200b}", "ad", "a b", "' OR 1=1 --", "ada@", "@", "%"],
+                    &wrong,
+                );
+                bad.push(long("a", 255));
+                bad
+            }
+        };
+        // Longer than anything has need to be, and still within a body.
+        bad.push(long("a", if endpoint.fields.len() > 1 { 20_000 } else { 60_000 }));
+        bad
+    }
+}
+
+const MALFORMED_ADDRESSES: [&str; 25] = [
+    " ",
+    "grace",
+    "@",
+    "grace@",
+    "@example.org",
+    "grace@localhost",
+    "grace@example..org",
+    "grace@.example.org",
+    "grace@example.org.",
+    "grace@-example.org",
+    "gr ace@example.org",
+    "grace@exa mple.org",
+    ".grace@example.org",
+    "gr..ace@example.org",
+    "grace@127.0.0.1",
+    "grace@[127.0.0.1]",
+    "\"grace\"@example.org",
+    "Grace <grace@example.org>",
+    "grace@example.org,ada@example.org",
+    "grace@example.org ada@example.org",
+    "grace@exam_ple.org",
+    // Look-alikes: Cyrillic а, a wide @, a zero-width space, an override of direction.
+    "grаce@example.org",
+    "grace＠example.org",
+    "gra\u{200b}ce@example.org",
+    "grace@example.org\u{202e}",
+];
+
+const MALFORMED_NAMES: [&str; 14] = [
+    " ",
+    "   ",
+    "gra ce",
+    " grace",
+    "grace ",
+    "-grace",
+    "_grace",
+    ".grace",
+    "grace/x",
+    "grace@x",
+    "grace%00",
+    // Look-alikes: Cyrillic а, wide letters, a letter with a mark of its own.
+    "grаce",
+    "ｇｒａｃｅ",
+    "grace\u{301}",
+];
+
+const MALFORMED_CODES: [&str; 12] = [
+    " ",
+    "-",
+    "000000000",
+    "00000000000",
+    "0000-0000-000",
+    "00000u0000",
+    "000000000'",
+    "00000 00000",
+    "019a0000-0000-7000-8000-000000000001",
+    // Look-alikes: wide digits, Arabic digits, Cyrillic о.
+    "００００００００００",
+    "٠٠٠٠٠٠٠٠٠٠",
+    "оооооооооо",
+];
+
+const MALFORMED_TOKENS: [&str; 9] = [
+    " ",
+    "x",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    " AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+",
+    "' OR 1=1 --",
+    // Cyrillic А.
+    "ААААААААААААААААААААААААААААААААААААААААААА",
+];

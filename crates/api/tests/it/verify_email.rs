@@ -1,0 +1,101 @@
+//! Confirming an address: once, by the person and not by a mail scanner, and again when the mail was lost.
+
+use chrono::TimeDelta;
+use domain::token::Token;
+use futures_util::future::join_all;
+use serde_json::json;
+use testkit::app::{PASSWORD, TestApp};
+use testkit::client::Reply;
+use testkit::dump;
+
+use crate::support::{RESET, VERIFY, assert_alike, forgot, tokens, wait_for_tokens};
+
+async fn verify(app: &TestApp, token: &str) -> Reply {
+    app.client().post("/api/verify-email/", json!({ "token": token })).await
+}
+
+async fn is_verified(app: &TestApp, username: &str) -> bool {
+    let sql = format!("SELECT email_verified_at IS NOT NULL FROM users WHERE username = '{username}'");
+    app.database.value(&sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_uses_of_one_token_one_confirms_the_address() {
+    let app = TestApp::start().await;
+    app.register("ada", None).await.expect(201);
+    let token = wait_for_tokens(&app, "ada@example.org", VERIFY, 1).await.remove(0);
+    // A scanner that opens the link, or asks the API with another method, spends nothing.
+    for path in [format!("/verify-email?token={token}"), format!("/api/verify-email/?token={token}")] {
+        let status = app.client().get(&path).await.status;
+        assert_eq!(status, if path.starts_with("/api/") { 405 } else { 200 }, "{path}");
+    }
+    assert!(!is_verified(&app, "ada").await);
+    let replies = join_all((0..20).map(|_| verify(&app, &token))).await;
+    let mut statuses: Vec<_> = replies.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[204][..], &[400; 19]].concat());
+    assert!(replies.iter().filter(|reply| reply.status == 400).all(|reply| reply.code() == "invalid_token"));
+    assert!(is_verified(&app, "ada").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_token_is_answered_alike() {
+    let app = TestApp::start().await;
+    for name in ["ada", "bob", "carol", "dan"] {
+        app.register(name, None).await.expect(201);
+    }
+    let mut of = Vec::new();
+    for name in ["ada", "bob", "carol"] {
+        of.extend(wait_for_tokens(&app, &format!("{name}@example.org"), VERIFY, 1).await);
+    }
+    let (used, of_deleted, expired) = (&of[0], &of[1], &of[2]);
+    verify(&app, used).await.expect(204);
+    let bob = app.login("bob").await;
+    bob.delete("/api/me/", json!({ "password": PASSWORD })).await.expect(202);
+    app.clock.advance(TimeDelta::hours(48));
+    app.clock.advance(TimeDelta::seconds(1));
+    forgot(&app, "dan@example.org").await.expect(202);
+    let for_reset = wait_for_tokens(&app, "dan@example.org", RESET, 1).await.remove(0);
+    let unknown = Token::random().expose();
+    let mut replies = Vec::new();
+    for (name, token) in [
+        ("unknown", unknown.as_str()),
+        ("used", used),
+        ("of a deleted account", of_deleted),
+        ("expired", expired),
+        ("for another purpose", &for_reset),
+        ("cut", &unknown[..42]),
+        ("a text", "x"),
+        ("look-alikes", "аbсdеfghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"),
+    ] {
+        replies.push((name, verify(&app, token).await));
+    }
+    assert_eq!(assert_alike(&replies).expect(400).code(), "invalid_token");
+    assert!(!is_verified(&app, "carol").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_mail_is_sent_again_until_the_address_is_confirmed() {
+    let app = TestApp::start().await;
+    let ada = app.member("ada").await;
+    wait_for_tokens(&app, "ada@example.org", VERIFY, 1).await;
+    app.client().post_empty("/api/verify-email/resend/").await.expect(401);
+    ada.post_empty("/api/verify-email/resend/").await.expect(202);
+    let both = wait_for_tokens(&app, "ada@example.org", VERIFY, 2).await;
+    assert_ne!(both[0], both[1]);
+    for token in &both {
+        assert_eq!(dump::holding(&app.database, token).await, [""; 0]);
+    }
+    // After two days the first mails are of no use: one sent then is.
+    app.clock.advance(TimeDelta::hours(49));
+    let ada = app.login("ada").await;
+    ada.post_empty("/api/verify-email/resend/").await.expect(202);
+    let third = wait_for_tokens(&app, "ada@example.org", VERIFY, 3).await.remove(2);
+    verify(&app, &both[1]).await.expect(400);
+    verify(&app, &third).await.expect(204);
+    assert_eq!(ada.get("/api/me/").await.json()["email_verified"], true);
+
+    ada.post_empty("/api/verify-email/resend/").await.expect(202);
+    app.jobs_done().await;
+    assert_eq!(tokens(&app, "ada@example.org", VERIFY).len(), 3, "there is nothing left to confirm");
+}

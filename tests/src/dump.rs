@@ -1,0 +1,68 @@
+//! Everything that a database or a Redis holds, as text: to look for what must not be there, or for what has changed.
+
+use std::collections::BTreeMap;
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::{self, Value};
+use tokio_postgres::Client;
+
+/// The rows of every table, each as JSON text, bytes as hexadecimal digits, without the named columns.
+pub async fn tables(database: &Client, without: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
+    let mut tables = BTreeMap::new();
+    for row in database.query(names, &[]).await.unwrap() {
+        let name: String = row.get(0);
+        let rows = format!("SELECT (to_jsonb(t) - $1::text[])::text FROM \"{name}\" t ORDER BY 1");
+        let rows = database.query(&rows, &[&without]).await.unwrap();
+        tables.insert(name, rows.iter().map(|row| row.get(0)).collect());
+    }
+    tables
+}
+
+/// The tables that hold a text, whatever its case, each with the row that does.
+pub async fn holding(database: &Client, text: &str) -> Vec<String> {
+    let wanted = text.to_lowercase();
+    let rows = tables(database, &[]).await.into_iter().flat_map(|(name, rows)| {
+        rows.into_iter().map(move |row| format!("{name}: {row}")).collect::<Vec<_>>()
+    });
+    rows.filter(|row| row.to_lowercase().contains(&wanted)).collect()
+}
+
+/// Every key of a Redis with what lies under it.
+pub async fn redis(connection: &mut MultiplexedConnection) -> Vec<String> {
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(connection).await.unwrap();
+    let mut all = Vec::new();
+    for key in keys {
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(connection).await.unwrap();
+        let mut read = match kind.as_str() {
+            "string" => redis::cmd("GET"),
+            "hash" => redis::cmd("HGETALL"),
+            "list" => redis::cmd("LRANGE"),
+            "set" => redis::cmd("SMEMBERS"),
+            "zset" => redis::cmd("ZRANGE"),
+            // It went away meanwhile.
+            "none" => continue,
+            other => panic!("{key} is a {other}: how is that read?"),
+        };
+        read.arg(&key);
+        if matches!(kind.as_str(), "list" | "zset") {
+            read.arg(0).arg(-1);
+        }
+        let value: Value = read.query_async(connection).await.unwrap();
+        all.push(format!("{key} {}", text(&value)));
+    }
+    all
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        Value::Array(values) | Value::Set(values) => values.iter().map(text).collect::<Vec<_>>().join(" "),
+        Value::Map(pairs) => {
+            let pairs = pairs.iter().map(|(name, value)| format!("{} {}", text(name), text(value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
+    }
+}
