@@ -50,6 +50,12 @@ impl Query {
         result.map(Some).map_err(|complaint| self.error(name, complaint)).ok()
     }
 
+    /// The first value of a parameter that is not blank, whatever it is: for what a link carries and nobody typed.
+    pub fn first(&self, name: &str) -> Option<String> {
+        let mut values = self.pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+        values.find(|value| !value.trim().is_empty()).cloned()
+    }
+
     /// One of a few words, when given.
     #[allow(
         clippy::option_option,

@@ -84,27 +84,35 @@ const DIGITS: usize = 20;
 /// The digits of a checksum.
 const CHECKSUM_DIGITS: usize = 16;
 
-/// Writes a copy unless a newer one, or a newer invalidation, is there. A version is compared as text; what is of another
-/// type is nothing.
+/// What both scripts begin with: the version and the time under a key, or nothing where something else lies, which must
+/// not stand in the way for ever.
+const HELD: &str = "
+    local function held(last)
+        local found = redis.pcall('GETRANGE', KEYS[1], 0, last)
+        if type(found) ~= 'string' or #found < 20 or string.find(found, '%D') then return '' end
+        return found
+    end";
+
+/// Writes a copy unless a newer one, or a newer invalidation, is there. Versions are compared as texts; of two copies of
+/// one version the one wins that was read later, because not all that a copy shows raises its version (clicks).
 static FILL: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local held = redis.pcall('GETRANGE', KEYS[1], 0, 19)
-         if type(held) ~= 'string' then held = '' end
-         if held > string.sub(ARGV[1], 1, 20) then return 0 end
+    Script::new(&format!(
+        "{HELD}
+         if held(39) > string.sub(ARGV[1], 1, 40) then return 0 end
          redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
          return 1",
-    )
+    ))
 });
 
 /// Takes a copy away, and leaves a mark that refuses older ones, unless a copy of that version or a newer one is there.
 static INVALIDATE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local held = redis.pcall('GETRANGE', KEYS[1], 0, 19)
-         if type(held) ~= 'string' then held = '' end
-         if held > ARGV[1] or (held == ARGV[1] and redis.call('STRLEN', KEYS[1]) > 20) then return 0 end
+    Script::new(&format!(
+        "{HELD}
+         local version = held(19)
+         if version > ARGV[1] or (version == ARGV[1] and redis.call('STRLEN', KEYS[1]) > 20) then return 0 end
          redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
          return 1",
-    )
+    ))
 });
 
 /// The names of keys, and how values are written. Shared by whoever reads and whoever writes.

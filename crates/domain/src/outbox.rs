@@ -134,6 +134,11 @@ pub async fn complete_alone(pool: &Pool, lease: &Lease) -> Result<(), OutboxErro
     Ok(tx.commit().await?)
 }
 
+/// Puts the job off for `delay` because it came too early, in the transaction that found so: no attempt is counted.
+pub async fn put_off(tx: &mut Tx, lease: &Lease, delay: Duration) -> Result<(), OutboxError> {
+    if store::put_off(tx, lease, delay).await? { Ok(()) } else { Err(OutboxError::LeaseLost) }
+}
+
 /// Lets the job run again after `delay`. `error` is kept for operators: no address, token or link may be in it.
 pub async fn retry(pool: &Pool, lease: &Lease, delay: Duration, error: &str) -> Result<(), DbError> {
     let mut connection = crate::db::get(pool).await?;

@@ -214,6 +214,8 @@ pub(crate) async fn verified(
 pub enum Settlement {
     /// The referral was settled before, or is not ready.
     Unchanged,
+    /// It is ready but for the hold, which lasts so much longer.
+    Held(TimeDelta),
     /// It moved. The statistics of these users changed, to these versions.
     Moved {
         /// Where to.
@@ -223,7 +225,8 @@ pub enum Settlement {
     },
 }
 
-/// Decides a pending referral, and its rewards with it, and completes the job: all in one transaction.
+/// Decides a pending referral, and its rewards with it, and completes the job: all in one transaction. A job that comes
+/// before the end of the hold (by this process's clock, which may lag behind the one it was due by) is put off.
 pub async fn settle(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -233,7 +236,10 @@ pub async fn settle(
 ) -> Result<Settlement, OutboxError> {
     let mut tx = Tx::begin(pool).await?;
     let settlement = settle_in(&mut tx, now, policy, referral_id).await?;
-    outbox::complete(&mut tx, lease).await?;
+    match &settlement {
+        Settlement::Held(left) => outbox::put_off(&mut tx, lease, left.to_std().unwrap_or_default()).await?,
+        Settlement::Unchanged | Settlement::Moved { .. } => outbox::complete(&mut tx, lease).await?,
+    }
     tx.commit().await?;
     Ok(settlement)
 }
@@ -252,8 +258,7 @@ async fn settle_in(
         Verdict::Settle(status, reason) => (status, reason),
     };
     if status == ReferralStatus::Successful && due.qualifies_at > now {
-        enqueue_settlement(tx, referral_id, "held", due.qualifies_at, now, None).await?;
-        return Ok(Settlement::Unchanged);
+        return Ok(Settlement::Held(due.qualifies_at - now));
     }
     store::settle(tx, referral_id, status, reason, now).await?;
     let moves = [

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::auth::MaybeCaller;
-use crate::body::{Complaint, Fields};
+use crate::body::Fields;
 use crate::limits::{Throttle, policy};
 use crate::middleware::RequestId;
 use crate::problem::Problem;
@@ -76,11 +76,11 @@ pub(super) async fn post(
     request: HttpRequest,
     caller: MaybeCaller,
     throttle: Throttle,
-    mut query: Query,
+    query: Query,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let from_link = query.parse("referral", |text| Ok::<_, Complaint>(text.to_owned()));
-    let from_link = query.finish(from_link).unwrap_or_default();
+    // Nobody mends a link while registering: whatever is no code leads to nobody, and is no error.
+    let from_link = query.first("referral");
 
     let email = fields.parse("email", Email::parse);
     let username = fields.parse("username", Username::parse);

@@ -167,9 +167,13 @@ pub(super) async fn retry(
     Ok(())
 }
 
-/// As if it had not been claimed, but not before `delay` has passed.
-pub(super) async fn put_off(connection: &mut Connection, lease: &Lease, delay: Duration) -> QueryResult<()> {
-    diesel::update(outbox::table)
+/// As if it had not been claimed, but not before `delay` has passed. Does nothing when the lease was lost.
+pub(super) async fn put_off(
+    connection: &mut Connection,
+    lease: &Lease,
+    delay: Duration,
+) -> QueryResult<bool> {
+    let updated = diesel::update(outbox::table)
         .filter(outbox::id.eq(lease.id).and(outbox::lease_token.eq(lease.token)).and(open!()))
         .set((
             outbox::attempts.eq(outbox::attempts - 1),
@@ -179,7 +183,7 @@ pub(super) async fn put_off(connection: &mut Connection, lease: &Lease, delay: D
         ))
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(updated == 1)
 }
 
 pub(super) async fn kill(connection: &mut Connection, lease: &Lease, error: &str) -> QueryResult<()> {

@@ -1,6 +1,7 @@
 //! The SQL of referrals.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
@@ -228,17 +229,21 @@ pub(super) async fn settle(
     if moved == 1 { Ok(()) } else { Err(diesel::result::Error::NotFound) }
 }
 
-/// Expires up to `limit` pending referrals made before `before`; returns their referrers.
+/// Expires up to `limit` pending referrals made before `before` whose address was not confirmed; returns their referrers.
+/// One that was confirmed waits for a worker, and must not lose by that.
 pub(super) async fn expire(
     tx: &mut Tx,
     before: DateTime<Utc>,
     now: DateTime<Utc>,
     limit: i64,
 ) -> QueryResult<Vec<Uuid>> {
+    let confirmed = users::table
+        .filter(users::id.eq(referrals::referred_user_id).and(users::email_verified_at.is_not_null()));
     let ids: Vec<Uuid> = referrals::table
         .filter(
             referrals::status.eq(ReferralStatus::Pending.as_str()).and(referrals::date_referred.lt(before)),
         )
+        .filter(not(exists(confirmed)))
         .order(referrals::date_referred)
         .limit(limit)
         .select(referrals::id)

@@ -94,6 +94,9 @@ pub const INVARIANTS: [Invariant; 7] = [
                 WHERE d.decision = 'granted' AND NOT EXISTS
                     (SELECT FROM ledger_entries e WHERE e.reward_id = d.reward_id)
                 UNION ALL
+                SELECT format('grant %s has %s entries', reward_id, count(*)) FROM ledger_entries
+                WHERE reward_id IS NOT NULL GROUP BY reward_id HAVING count(*) > 1
+                UNION ALL
                 SELECT format('reward %s has no decision', r.id) FROM rewards r
                 WHERE NOT EXISTS (SELECT FROM reward_decisions d WHERE d.reward_id = r.id)
                 UNION ALL

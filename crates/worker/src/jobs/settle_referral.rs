@@ -21,7 +21,5 @@ pub(super) async fn run(context: &Context, lease: &Lease, referral_id: Uuid) -> 
             }
         }
     }
-    // A settlement that found a hold promised its next look.
-    context.wake.wake();
     Ok(())
 }

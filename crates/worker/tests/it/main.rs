@@ -9,4 +9,13 @@
 )]
 
 mod consume;
+mod desk;
+mod history;
+mod ledger;
+mod mail_jobs;
 mod mailer;
+mod maintenance;
+mod outbox;
+mod relay;
+mod schema;
+mod settle_referral;
