@@ -8,6 +8,7 @@
 )]
 
 mod configuration;
+mod guarantees;
 mod killed_apis;
 mod killed_workers;
 mod main_job;
