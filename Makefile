@@ -27,6 +27,9 @@ lint: ## clippy, and the api without its GPL-3.0 dependency
 doc: ## the API documentation of the crates, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+e2e: ## the end-to-end tests only: several real processes, killed and cut off (T=name for some)
+	@deploy/dev/test --test e2e $(T)
+
 browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
 	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
 

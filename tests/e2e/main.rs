@@ -9,6 +9,7 @@
 )]
 
 mod configuration;
+mod guarantees;
 mod killed_apis;
 mod killed_workers;
 mod main_job;

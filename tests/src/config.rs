@@ -39,6 +39,11 @@ pub fn seed() -> u64 {
     seed
 }
 
+/// Whether tests that compare a file with what it should be write it instead (`TEST_UPDATE`).
+pub fn updates_files() -> bool {
+    std::env::var_os("TEST_UPDATE").is_some()
+}
+
 /// The secret of every system under test.
 pub const SECRET_KEY: &str = "k3Zq8vYw0pLm5Rt7Xc2Nb9Hs4Jd6Gf1A-testing";
 
