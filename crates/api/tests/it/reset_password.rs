@@ -87,7 +87,7 @@ async fn r4_the_newest_request_counts_in_whatever_order_the_mails_are_made() {
     for _ in 0..2 {
         forgot(&app, "ada@example.org").await.expect(202);
     }
-    let put_off = "UPDATE outbox SET due_at = 'infinity' WHERE id =
+    let put_off = "UPDATE outbox SET due_at = 'infinity', leased_until = 'infinity' WHERE id =
                    (SELECT id FROM outbox WHERE kind = 'mail.password_reset' ORDER BY id LIMIT 1)";
     assert_eq!(app.database.execute(put_off, &[]).await.unwrap(), 1);
     let [newer] = first_tokens(&mut app).await;

@@ -56,6 +56,12 @@ async fn h9_unknown_paths_are_problems() {
         "/api/login/x",
         "/%2e%2e/etc/passwd",
         "/api/login%2f",
+        "/api/login/%00/",
+        "/api/login.json",
+        "/API/login/",
+        "//api/login/",
+        "/..%2f..%2fetc/passwd",
+        "/%ff",
     ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             let reply = client.send(method, path, None, &[]).await.expect(404);
