@@ -144,7 +144,7 @@ async fn f10_rewards_come_in_pages_and_are_ones_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f9_what_a_friend_earned_outlives_the_referrer() {
+async fn what_a_friend_earned_outlives_the_referrer() {
     let app = app_with_worker().await;
     let ada = app.member("ada").await;
     app.register("bob", Some(&app.code_of(&ada).await)).await.expect(201);
