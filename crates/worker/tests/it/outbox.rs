@@ -147,7 +147,7 @@ async fn o1_a_job_exists_when_its_transaction_commits_and_only_then() {
 }
 
 #[tokio::test]
-async fn o7_one_key_is_one_job_for_ever() {
+async fn one_dedupe_key_is_one_job_for_ever() {
     let desk = Desk::new().await;
     let options = || Options { dedupe_key: Some("once".to_owned()), ..Options::default() };
     for _ in 0..3 {

@@ -317,7 +317,7 @@ async fn a_new_version_of_a_rule_changes_what_is_granted_next_and_nothing_before
 }
 
 #[tokio::test]
-async fn f9_deleting_either_side_rejects_what_is_pending_and_keeps_what_was_earned() {
+async fn deleting_either_side_rejects_what_is_pending_and_keeps_what_was_earned() {
     let desk = Desk::new().await;
     let ada = desk.person("ada").await;
     let friends = desk.friends("friend", 4, &ada).await;
