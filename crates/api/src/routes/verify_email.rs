@@ -38,7 +38,7 @@ pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Re
 
 /// Send the confirmation mail again
 ///
-/// Nothing is sent when the address is confirmed already.
+/// Nothing is sent when the address is confirmed already, or got five in the last hour.
 #[utoipa::path(
     post, path = "/api/verify-email/resend/", tag = "accounts",
     responses((status = 202, description = "Noted")),

@@ -156,7 +156,7 @@ async fn the_name_and_the_code_of_a_deleted_account_are_never_given_out_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_rejects_what_is_pending_on_either_side_and_forfeits_the_credits() {
+async fn v2_a_deletion_rejects_what_is_pending_on_either_side_and_forfeits_the_credits() {
     let app = TestApp::start().await;
     let eve = app.member("eve").await;
     let ada_code = {
@@ -200,7 +200,7 @@ async fn a_deletion_rejects_what_is_pending_on_either_side_and_forfeits_the_cred
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_comes_back_after_a_deletion_never_counts_as_brought() {
+async fn f3_whoever_comes_back_after_a_deletion_never_counts_as_brought() {
     let app = TestApp::start().await;
     delete(&app.member("ada").await).await;
     let eve = app.member("eve").await;

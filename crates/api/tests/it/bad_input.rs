@@ -142,7 +142,7 @@ fn cases_of(endpoint: &Endpoint, field: &Field) -> Vec<(Value, Outcome)> {
         format!("{name}[]"),
         name.replace('e', "\u{435}").replace('o', "\u{43e}"),
         name.chars()
-            .map(|c| if c.is_ascii_lowercase() { char::from_u32(c as u32 + 0xfee0).unwrap() } else { c })
+            .map(|c| if c.is_ascii_lowercase() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c })
             .collect(),
     ] {
         if other == name {

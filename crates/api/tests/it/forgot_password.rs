@@ -13,7 +13,7 @@ use testkit::redis::RedisServer;
 use testkit::smtp::{Rule, Step};
 
 use crate::support::{
-    OTHER_PASSWORD, RESET, assert_alike, forgot, reset, reset_token, tokens, wait_for_tokens,
+    OTHER_PASSWORD, RESET, assert_alike, forgot, hex, reset, reset_token, tokens, wait_for_tokens,
 };
 use crate::timing::Medians;
 
@@ -86,15 +86,17 @@ async fn r2_a_reset_token_is_256_bits_and_is_nowhere_but_in_the_mail() {
 
     let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
     assert_eq!(bytes.len(), 32);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    for secret in [&token, &hex] {
+    for secret in [&token, &hex(&bytes)] {
         assert_eq!(dump::holding(&app.database, secret).await, [""; 0]);
         assert!(!held.iter().any(|value| value.contains(secret)));
     }
     assert!(!held.iter().any(|value| value.contains("ada@example.org")), "V1: Redis holds ids only");
     let digest = Token::parse(&token).unwrap().digest();
-    let digest: String = digest.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(dump::holding(&app.database, &digest).await.len(), 1, "what would be found is found");
+    assert_eq!(
+        dump::holding(&app.database, &hex(digest.as_slice())).await.len(),
+        1,
+        "what would be found is found"
+    );
     reset(&app, &token, OTHER_PASSWORD).await.expect(204);
 }
 

@@ -1,6 +1,6 @@
 //! Signing in: by which names, with which passwords, and that failing tells nothing.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::app::{PASSWORD, TestApp};
 use testkit::client::Reply;
 
@@ -121,32 +121,6 @@ async fn a3_every_failed_sign_in_is_answered_alike() {
     assert!(!reply.headers.contains_key("set-cookie"));
     let before: i64 = app.database.value("SELECT count(*) FROM sessions").await;
     assert_eq!(before, 1, "only the sign-in before the deletion made a session");
-}
-
-/// With limits on, what they tell in headers must not say either whether two names belong to one account.
-#[tokio::test(flavor = "multi_thread")]
-async fn a3_the_limits_tell_nothing_about_accounts() {
-    let app = TestApp::api_with(|settings| {
-        settings.set("RATE_LIMITS", "on");
-    })
-    .await;
-    app.register("ada", None).await.expect(201);
-    let mut told: Vec<Vec<Value>> = Vec::new();
-    for identifiers in [["ada", "ada@example.org"], ["nobody", "nobody@example.org"]] {
-        let mut answers = Vec::new();
-        for _ in 0..6 {
-            for identifier in identifiers {
-                let reply = login(&app, identifier, OTHER_PASSWORD).await;
-                // What is left by account; what is left by address falls whoever it is for.
-                let limits = reply.header("ratelimit").expect("the limits are told");
-                let of_account = limits.split(", ").find(|limit| limit.contains("-account")).unwrap();
-                let (left, _) = of_account.split_once(";t=").unwrap();
-                answers.push(json!([reply.status, left]));
-            }
-        }
-        told.push(answers);
-    }
-    assert_eq!(told[0], told[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

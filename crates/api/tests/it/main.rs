@@ -18,6 +18,7 @@ mod csrf;
 mod edge;
 mod forgot_password;
 mod login;
+mod login_limits;
 mod login_timing;
 mod logout;
 mod main_job;

@@ -124,6 +124,11 @@ pub(crate) fn method(row: &Row) -> Method {
     Method::from_bytes(row.method.as_str().as_bytes()).unwrap()
 }
 
+/// Bytes as the database shows them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
 /// Sends these bytes as they are and reads one answer with a body of announced length.
 pub(crate) async fn raw(addr: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
@@ -132,10 +137,8 @@ pub(crate) async fn raw(addr: SocketAddr, request: &[u8]) -> String {
     loop {
         let text = String::from_utf8_lossy(&answer).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let lengths = head
-                .lines()
-                .filter_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if lengths.last().is_none_or(|length: usize| body.len() >= length) {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.is_none_or(|length| body.len() >= length.parse::<usize>().unwrap()) {
                 return text;
             }
         }

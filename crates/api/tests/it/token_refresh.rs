@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testkit::app::{TestApp, eventually};
 use testkit::dump;
 
-use crate::support::{Bearer, assert_alike, count_mails, refresh};
+use crate::support::{Bearer, assert_alike, count_mails, hex, refresh};
 
 const ENDED: &str = "A sign-in to your account was ended";
 
@@ -26,14 +26,12 @@ async fn t4_a_refresh_token_is_256_random_bits_of_which_only_the_digest_is_store
         let bytes = URL_SAFE_NO_PAD.decode(&ada.refresh).unwrap();
         assert_eq!(bytes.len(), 32);
         assert!(seen.insert(ada.refresh.clone()), "a token was given out twice");
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        for secret in [&ada.refresh, &ada.access, &hex] {
+        for secret in [&ada.refresh, &ada.access, &hex(&bytes)] {
             assert_eq!(dump::holding(&app.database, secret).await, [""; 0]);
         }
         // What would be found is found.
         let digest = Token::parse(&ada.refresh).unwrap().digest();
-        let digest: String = digest.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(dump::holding(&app.database, &digest).await.len(), 1);
+        assert_eq!(dump::holding(&app.database, &hex(digest.as_slice())).await.len(), 1);
         ada = Bearer::of(&app, &refresh(&app, &ada.refresh).await.expect(200).json());
     }
 }

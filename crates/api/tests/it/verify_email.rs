@@ -99,3 +99,22 @@ async fn a_lost_mail_is_sent_again_until_the_address_is_confirmed() {
     app.jobs_done().await;
     assert_eq!(tokens(&app, "ada@example.org", VERIFY).len(), 3, "there is nothing left to confirm");
 }
+
+/// Whoever registers with somebody else's address cannot fill its mailbox.
+#[tokio::test(flavor = "multi_thread")]
+async fn r8_an_address_is_mailed_five_confirmations_an_hour_at_most() {
+    let app = TestApp::start().await;
+    let ada = app.member("ada").await;
+    for reply in join_all((0..12).map(|_| ada.post_empty("/api/verify-email/resend/"))).await {
+        assert_eq!(reply.expect(202).text(), "");
+    }
+    app.jobs_done().await;
+    assert_eq!(tokens(&app, "ada@example.org", VERIFY).len(), 5);
+    // Somebody else's are counted apart, and an hour later there is more.
+    let bob = app.member("bob").await;
+    bob.post_empty("/api/verify-email/resend/").await.expect(202);
+    wait_for_tokens(&app, "bob@example.org", VERIFY, 2).await;
+    app.clock.advance(TimeDelta::minutes(61));
+    app.login("ada").await.post_empty("/api/verify-email/resend/").await.expect(202);
+    wait_for_tokens(&app, "ada@example.org", VERIFY, 6).await;
+}

@@ -15,6 +15,10 @@ use crate::token::{Key, Token};
 /// How long a link works. Long enough for a mail that is read the day after.
 const LIFETIME: TimeDelta = TimeDelta::hours(48);
 
+/// How many confirmation mails an account is promised in an hour at most, the one of its registration included: nobody's
+/// mailbox is flooded by somebody who registers with its address.
+const MAILS_AN_HOUR: i64 = 5;
+
 /// Why an address was not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -57,7 +61,7 @@ pub(super) async fn issue(
     outbox::enqueue(tx, &Job::SendVerification { verification_id: id }, options).await
 }
 
-/// Promises another confirmation mail, unless the address is confirmed already.
+/// Promises another confirmation mail, unless the address is confirmed already or was written to often enough.
 pub async fn request_verification(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -65,8 +69,12 @@ pub async fn request_verification(
     request_id: Option<String>,
 ) -> Result<(), DbError> {
     let mut tx = Tx::begin(pool).await?;
-    if let Some(account) =
-        super::store::find(&mut tx, user_id).await?.filter(|account| account.email_verified_at.is_none())
+    // Parallel requests are counted one after another.
+    super::store::lock(&mut tx, user_id).await?;
+    let account = super::store::find(&mut tx, user_id).await?;
+    let hour_ago = now - TimeDelta::hours(1);
+    if let Some(account) = account.filter(|account| account.email_verified_at.is_none())
+        && store::count_since(&mut tx, user_id, hour_ago).await? < MAILS_AN_HOUR
     {
         issue(&mut tx, now, user_id, &Email::from_stored(account.email), request_id).await?;
     }

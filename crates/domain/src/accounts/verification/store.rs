@@ -29,6 +29,15 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// How many confirmations were issued for a user since a time.
+pub(super) async fn count_since(tx: &mut Tx, user_id: Uuid, since: DateTime<Utc>) -> QueryResult<i64> {
+    verifications::table
+        .filter(verifications::user_id.eq(user_id).and(verifications::created_at.gt(since)))
+        .count()
+        .get_result(&mut **tx)
+        .await
+}
+
 /// Stores the digest of a confirmation that is still of use; returns the address and the username.
 pub(super) async fn mint(
     connection: &mut Connection,
