@@ -51,17 +51,6 @@ async fn a_settlement_that_waits(stack: &Stack) -> Client {
     lock
 }
 
-/// Waits until so many sessions of the database wait for a lock.
-async fn blocked(stack: &Stack, count: i64) {
-    within(RECOVERY, &format!("{count} sessions wait for a lock"), async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting: i64 = stack.database.value(sql).await;
-        if waiting == count { Ok(()) } else { Err(format!("{waiting} wait")) }
-    })
-    .await;
-}
-
 async fn until(stack: &Stack, condition: &str, wanted: Job) {
     within(RECOVERY, &format!("{condition}: {wanted:?}"), async || match job(stack, condition).await {
         job if job == wanted => Ok(()),
@@ -156,7 +145,7 @@ async fn q8_sigterm_lets_a_running_job_end_and_begins_no_other() {
 async fn q8_a_job_that_is_cut_short_by_a_second_signal_runs_elsewhere() {
     let mut stack = Stack::start(StackOptions::default()).await;
     let lock = a_settlement_that_waits(&stack).await;
-    blocked(&stack, 1).await;
+    stack.blocked(1).await;
     stack.workers[0].sigterm();
     within(RECOVERY, "the worker drains", async || match stack.workers[0].log() {
         log if log.contains("stopping: running jobs may end") => Ok(()),
@@ -195,11 +184,11 @@ async fn q8_a_mail_server_that_stalls_through_the_drain_holds_no_worker_up() {
 async fn q1_a_worker_that_was_frozen_settles_nothing_once_another_holds_the_job() {
     let mut stack = Stack::start(StackOptions::default()).await;
     let lock = a_settlement_that_waits(&stack).await;
-    blocked(&stack, 1).await;
+    stack.blocked(1).await;
     stack.workers[0].sigstop();
     stack.start_worker(&[]).await;
     stack.expire_leases().await;
-    blocked(&stack, 2).await;
+    stack.blocked(2).await;
     assert_eq!(job(&stack, SETTLEMENT).await.attempts, 2);
 
     // The frozen one is the first in the queue for the lock, and goes on from where it was.
