@@ -201,8 +201,19 @@ async fn q1_a_worker_that_was_frozen_settles_nothing_once_another_holds_the_job(
     })
     .await;
     assert_eq!(grants(&stack).await, "5.00 referred, 10.00 referrer");
-    stack.workers[0].wait_for_readiness(200, RECOVERY).await;
     stack.check_ledger().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q9_a_worker_that_was_frozen_until_redis_forgot_it_works_again() {
+    let stack = Stack::start(StackOptions::default()).await;
+    stack.workers[0].sigstop();
+    stack.redis.empty().await.unwrap();
+    stack.register(0, "ada", None).await.expect(201);
+    stack.workers[0].sigcont();
+    stack.mail_to("ada").await;
+    stack.workers[0].wait_for_readiness(200, RECOVERY).await;
+    stack.jobs_done().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

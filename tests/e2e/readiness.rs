@@ -110,16 +110,16 @@ async fn p2_replacing_one_api_after_the_other_under_load_fails_no_request() {
     let load = join_all((0..4).map(|number| balancer.load(&ada, number, &over)));
     let apis = &mut stack.apis;
     let replacing = async {
-        for index in 0..apis.len() {
+        for api in apis {
             let served = balancer.answers();
             within(RECOVERY, "the load goes on", async || {
                 if balancer.answers() > served + 50 { Ok(()) } else { Err("it does not".to_owned()) }
             })
             .await;
-            apis[index].sigterm();
-            assert_eq!(apis[index].exit(RECOVERY).await.code(), Some(0));
-            apis[index].restart().await;
-            balancer.add(&apis[index]);
+            api.sigterm();
+            assert_eq!(api.exit(RECOVERY).await.code(), Some(0));
+            api.restart().await;
+            balancer.add(api);
         }
         over.store(true, Ordering::SeqCst);
     };

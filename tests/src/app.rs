@@ -181,7 +181,7 @@ pub async fn within<T>(patience: Duration, what: &str, mut ask: impl AsyncFnMut(
         match ask().await {
             Ok(answer) => return answer,
             Err(last) => {
-                assert!(Instant::now() < deadline, "not within {patience:?}: {what}; at last: {last}")
+                assert!(Instant::now() < deadline, "not within {patience:?}: {what}; at last: {last}");
             }
         }
         sleep(Duration::from_millis(5)).await;
