@@ -4,11 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use tempfile::TempDir;
 use testkit::app::within;
 use testkit::client::Client;
 use testkit::config::TestSettings;
+use testkit::database::TestDatabase;
 use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, registration};
 
@@ -209,4 +211,29 @@ async fn a_taken_address_is_named_in_one_line() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains(setting) && said.contains(&address), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_migrations_are_run_once_by_five_at_once_and_nothing_starts_before_them() {
+    let directory = directory();
+    let database = TestDatabase::create_bare().await;
+    let mut settings = production();
+    settings.set("DATABASE_URL", &database.url()).set("RUST_LOG", "info");
+    for (program, command) in PROGRAMS {
+        let output = program.run(&[command], &settings, directory.path()).await;
+        let said = said(&output);
+        assert!(!output.status.success() && said.contains("run `api migrate` first"), "{said}");
+    }
+
+    let runs = join_all((0..5).map(|_| Program::Api.run(&["migrate"], &settings, directory.path()))).await;
+    let mut run = 0;
+    for output in &runs {
+        assert!(output.status.success(), "{}", said(output));
+        run += said(output).matches("ran a migration").count();
+    }
+    let known: i64 = database.value("SELECT count(*) FROM __diesel_schema_migrations").await;
+    assert!(known > 0 && i64::try_from(run).unwrap() == known, "{run} of {known} were run");
+    let mut api = Process::start(Program::Api, "api", settings, directory.path()).await;
+    api.wait_for_readiness(200, RECOVERY).await;
+    assert!(api.is_running());
 }

@@ -51,17 +51,6 @@ async fn a_settlement_that_waits(stack: &Stack) -> Client {
     lock
 }
 
-/// Waits until so many sessions of the database wait for a lock.
-async fn blocked(stack: &Stack, count: i64) {
-    within(RECOVERY, &format!("{count} sessions wait for a lock"), async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting: i64 = stack.database.value(sql).await;
-        if waiting == count { Ok(()) } else { Err(format!("{waiting} wait")) }
-    })
-    .await;
-}
-
 async fn until(stack: &Stack, condition: &str, wanted: Job) {
     within(RECOVERY, &format!("{condition}: {wanted:?}"), async || match job(stack, condition).await {
         job if job == wanted => Ok(()),
@@ -92,7 +81,8 @@ async fn q2_a_job_over_which_its_workers_die_is_given_up_and_the_others_are_done
     stack.register(0, "carol", None).await.expect(201);
     stack.mail_to("carol").await;
     let listed = stack.command(Program::Worker, &["dead-jobs"]).await;
-    assert!(String::from_utf8_lossy(&listed.stdout).contains("referral.settle"), "{listed:?}");
+    let line = String::from_utf8_lossy(&listed.stdout).trim_end().to_owned();
+    assert!(line.contains("referral.settle") && line.ends_with("its workers died"), "{line}");
     assert_eq!(grants(&stack).await, "");
 
     // What killed them is mended.
@@ -155,7 +145,7 @@ async fn q8_sigterm_lets_a_running_job_end_and_begins_no_other() {
 async fn q8_a_job_that_is_cut_short_by_a_second_signal_runs_elsewhere() {
     let mut stack = Stack::start(StackOptions::default()).await;
     let lock = a_settlement_that_waits(&stack).await;
-    blocked(&stack, 1).await;
+    stack.blocked(1).await;
     stack.workers[0].sigterm();
     within(RECOVERY, "the worker drains", async || match stack.workers[0].log() {
         log if log.contains("stopping: running jobs may end") => Ok(()),
@@ -194,11 +184,11 @@ async fn q8_a_mail_server_that_stalls_through_the_drain_holds_no_worker_up() {
 async fn q1_a_worker_that_was_frozen_settles_nothing_once_another_holds_the_job() {
     let mut stack = Stack::start(StackOptions::default()).await;
     let lock = a_settlement_that_waits(&stack).await;
-    blocked(&stack, 1).await;
+    stack.blocked(1).await;
     stack.workers[0].sigstop();
     stack.start_worker(&[]).await;
     stack.expire_leases().await;
-    blocked(&stack, 2).await;
+    stack.blocked(2).await;
     assert_eq!(job(&stack, SETTLEMENT).await.attempts, 2);
 
     // The frozen one is the first in the queue for the lock, and goes on from where it was.
@@ -211,8 +201,19 @@ async fn q1_a_worker_that_was_frozen_settles_nothing_once_another_holds_the_job(
     })
     .await;
     assert_eq!(grants(&stack).await, "5.00 referred, 10.00 referrer");
-    stack.workers[0].wait_for_readiness(200, RECOVERY).await;
     stack.check_ledger().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q9_a_worker_that_was_frozen_until_redis_forgot_it_works_again() {
+    let stack = Stack::start(StackOptions::default()).await;
+    stack.workers[0].sigstop();
+    stack.redis.empty().await.unwrap();
+    stack.register(0, "ada", None).await.expect(201);
+    stack.workers[0].sigcont();
+    stack.mail_to("ada").await;
+    stack.workers[0].wait_for_readiness(200, RECOVERY).await;
+    stack.jobs_done().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test that cannot go on fails"
+    reason = "a test that cannot go on fails, and its figures show with the failure"
 )]
 
 mod configuration;

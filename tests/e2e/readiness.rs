@@ -12,6 +12,7 @@ use testkit::cable::Cable;
 use testkit::client::{Client, Reply};
 use testkit::process::Process;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, credentials, registration};
+use tokio::net::TcpStream;
 use tokio::time::{interval, sleep};
 
 /// How soon a process must be well again after PostgreSQL is.
@@ -109,16 +110,16 @@ async fn p2_replacing_one_api_after_the_other_under_load_fails_no_request() {
     let load = join_all((0..4).map(|number| balancer.load(&ada, number, &over)));
     let apis = &mut stack.apis;
     let replacing = async {
-        for index in 0..apis.len() {
+        for api in apis {
             let served = balancer.answers();
             within(RECOVERY, "the load goes on", async || {
                 if balancer.answers() > served + 50 { Ok(()) } else { Err("it does not".to_owned()) }
             })
             .await;
-            apis[index].sigterm();
-            assert_eq!(apis[index].exit(RECOVERY).await.code(), Some(0));
-            apis[index].restart().await;
-            balancer.add(&apis[index]);
+            api.sigterm();
+            assert_eq!(api.exit(RECOVERY).await.code(), Some(0));
+            api.restart().await;
+            balancer.add(api);
         }
         over.store(true, Ordering::SeqCst);
     };
@@ -197,4 +198,35 @@ async fn try_post(client: &Client, path: &str, body: serde_json::Value) -> Reply
     let csrf = client.cookie("csrf_token").unwrap().value;
     let body = Some(("application/json", body.to_string().into_bytes()));
     client.try_send(Method::POST, path, body, &[("X-CSRF-Token", &csrf)]).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_api_that_stops_answers_what_is_under_way_and_waits_for_nobody_idle() {
+    let settings = &[("DRAIN_SECONDS", "0")];
+    let mut stack = Stack::start(StackOptions { apis: 1, workers: 0, settings }).await;
+    let ada = stack.register(0, "ada", None).await.expect(201).json();
+    let code = ada["user"]["referral_code"].as_str().unwrap();
+    // A connection that was used, and is kept.
+    let idle = stack.client(0);
+    idle.get("/health/live").await.expect(200);
+    let lock = stack.database.connect().await;
+    lock.batch_execute("BEGIN; SELECT FROM users WHERE username = 'ada' FOR UPDATE").await.unwrap();
+
+    let client = stack.client(0);
+    let body = registration("bob", Some(code));
+    let under_way = tokio::spawn(async move { client.post("/api/register/", body).await });
+    stack.blocked(1).await;
+    stack.apis[0].sigterm();
+    let address = stack.apis[0].base().trim_start_matches("http://").to_owned();
+    within(RECOVERY, "nobody else is let in", async || match TcpStream::connect(&address).await {
+        Ok(_) => Err("somebody was".to_owned()),
+        Err(_) => Ok(()),
+    })
+    .await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    let began = Instant::now();
+    under_way.await.unwrap().expect(201);
+    assert_eq!(stack.apis[0].exit(RECOVERY).await.code(), Some(0));
+    println!("it ended {:?} after its last answer", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

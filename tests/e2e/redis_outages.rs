@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use testkit::app::within;
 use testkit::client::Client;
+use testkit::process::Process;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, credentials, registration};
 
 /// The longest anybody may wait for an answer while Redis is away, on a slow machine.
@@ -52,12 +53,7 @@ async fn o2_while_redis_is_frozen_nobody_waits_for_it() {
     stack.redis.pause().await.unwrap();
     let mut waits = timed(&guests, register).await;
     waits.extend(timed(&guests, log_in).await);
-    waits.extend(
-        timed(&guests, async |person: &Person| {
-            person.client.get("/api/referral-stats/").await.expect(200);
-        })
-        .await,
-    );
+    waits.extend(timed(&guests, look_at_figures).await);
     report("frozen", &mut waits);
     stack.redis.resume().await.unwrap();
     stack.mail.wait_for(20, RECOVERY).await.unwrap();
@@ -65,9 +61,24 @@ async fn o2_while_redis_is_frozen_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn o2_while_redis_is_full_people_register_and_jobs_wait() {
+    let _busy = busy().await;
+    let stack = Stack::start(StackOptions { apis: 1, workers: 1, settings: LIMITED }).await;
+    stack.redis.set("maxmemory", "1").await.unwrap();
+    let guests = people(&stack, "guest", 20);
+    let mut waits = timed(&guests, register).await;
+    waits.extend(timed(&guests, log_in).await);
+    waits.extend(timed(&guests, look_at_figures).await);
+    report("full", &mut waits);
+    stack.redis.set("maxmemory", "0").await.unwrap();
+    stack.mail.wait_for(20, RECOVERY).await.unwrap();
+    stack.jobs_done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn q9_workers_are_unready_while_redis_is_down_and_consume_five_seconds_after_it() {
     let mut stack = Stack::start(StackOptions { apis: 1, workers: 2, ..StackOptions::default() }).await;
-    let before: Vec<u32> = stack.workers.iter().map(|worker| worker.id()).collect();
+    let before: Vec<u32> = stack.workers.iter().map(Process::id).collect();
     stack.redis.stop().await.unwrap();
     for worker in &stack.workers {
         let body = worker.wait_for_readiness(503, RECOVERY).await;
@@ -87,7 +98,7 @@ async fn q9_workers_are_unready_while_redis_is_down_and_consume_five_seconds_aft
         worker.wait_for_readiness(200, RECOVERY).await;
         assert!(worker.is_running());
     }
-    assert_eq!(stack.workers.iter().map(|worker| worker.id()).collect::<Vec<_>>(), before);
+    assert_eq!(stack.workers.iter().map(Process::id).collect::<Vec<_>>(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,6 +171,10 @@ async fn register(person: &Person) {
 
 async fn log_in(person: &Person) {
     person.client.post("/api/login/", credentials(&person.name)).await.expect(200);
+}
+
+async fn look_at_figures(person: &Person) {
+    person.client.get("/api/referral-stats/").await.expect(200);
 }
 
 async fn forget_password(person: &Person) {

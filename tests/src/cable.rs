@@ -71,19 +71,18 @@ async fn pass_on(listener: TcpListener, database: Arc<Config>, whole: watch::Rec
 
 async fn connect(mut near: TcpStream, database: &Config) {
     let port = database.get_ports().first().copied().unwrap_or(5432);
-    let far: std::io::Result<Box<dyn Wire>> = match &database.get_hosts()[0] {
-        Host::Tcp(host) => TcpStream::connect((host.as_str(), port)).await.map(|wire| Box::new(wire) as _),
+    match &database.get_hosts()[0] {
+        Host::Tcp(host) => join(&mut near, TcpStream::connect((host.as_str(), port)).await).await,
         Host::Unix(directory) => {
             let socket: PathBuf = directory.join(format!(".s.PGSQL.{port}"));
-            UnixStream::connect(socket).await.map(|wire| Box::new(wire) as _)
+            join(&mut near, UnixStream::connect(socket).await).await;
         }
-    };
-    if let Ok(mut far) = far {
-        // It ends when either side does.
-        let _ = copy_bidirectional(&mut near, &mut far).await;
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+async fn join(near: &mut TcpStream, far: std::io::Result<impl AsyncRead + AsyncWrite + Unpin>) {
+    if let Ok(mut far) = far {
+        // It ends when either side does.
+        let _ = copy_bidirectional(near, &mut far).await;
+    }
+}

@@ -29,6 +29,15 @@ impl TestDatabase {
         Self { name, client }
     }
 
+    /// A database with nothing in it.
+    pub async fn create_bare() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let admin = connect(&admin_database_url()).await;
+        admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+        let client = connect(&url_of(&name)).await;
+        Self { name, client }
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         url_of(&self.name)

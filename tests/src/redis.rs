@@ -53,6 +53,12 @@ impl RedisServer {
         Ok(redis::cmd("FLUSHALL").exec_async(&mut self.connection().await?).await?)
     }
 
+    /// Changes a setting of the server.
+    pub async fn set(&self, name: &str, value: &str) -> anyhow::Result<()> {
+        let mut command = redis::cmd("CONFIG");
+        Ok(command.arg("SET").arg(name).arg(value).exec_async(&mut self.connection().await?).await?)
+    }
+
     /// Writes down every command from now on, those of scripts included.
     pub async fn overhear(&self) -> anyhow::Result<Overheard> {
         let client = redis::Client::open(format!("redis+unix://{}", self.socket().display()))?;

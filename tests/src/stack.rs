@@ -200,6 +200,19 @@ impl Stack {
         self.database.batch_execute(&expire).await.unwrap();
     }
 
+    /// Waits until so many sessions of the database wait for a lock.
+    pub async fn blocked(&self, count: i64) {
+        within(RECOVERY, &format!("{count} sessions wait for a lock"), async || {
+            let sql = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            match self.database.value::<i64>(sql).await {
+                waiting if waiting == count => Ok(()),
+                waiting => Err(format!("{waiting} wait")),
+            }
+        })
+        .await;
+    }
+
     /// Asserts that `worker check-ledger` finds nothing.
     pub async fn check_ledger(&self) {
         let output = self.command(Program::Worker, &["check-ledger"]).await;

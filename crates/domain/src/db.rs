@@ -15,6 +15,8 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 /// What a statement fails with, for the features that read a constraint out of it.
 pub type QueryError = diesel::result::Error;
@@ -80,7 +82,8 @@ pub fn connect(url: &SecretString, size: usize) -> Result<Pool, DbError> {
     let mut config = ManagerConfig::default();
     // A dead connection shows at its first statement; a round trip before each use would cost more than that.
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(|url| establish(url).boxed());
+    let home = Handle::try_current().ok();
+    config.custom_setup = Box::new(move |url| establish_at(home.clone(), url.to_owned()).boxed());
     let manager = AsyncDieselConnectionManager::new_with_config(url.expose_secret(), config);
     DeadPool::builder(manager)
         .max_size(size)
@@ -90,6 +93,19 @@ pub fn connect(url: &SecretString, size: usize) -> Result<Pool, DbError> {
         .runtime(deadpool_redis::Runtime::Tokio1) // both pools are of one deadpool, which diesel-async does not re-export whole
         .build()
         .map_err(|error| DbError::Unavailable(error.into()))
+}
+
+/// A connection lives on the runtime that it is made on. That must be the one the pool was made on: each thread of an HTTP
+/// server has its own, which ends with the thread's last request, while other threads still use the connection.
+async fn establish_at(home: Option<Handle>, url: String) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let Some(home) = home else { return establish(&url).await };
+    // A set, because dropping it gives the attempt up.
+    let mut attempt = JoinSet::new();
+    attempt.spawn_on(async move { establish(&url).await }, &home);
+    match attempt.join_next().await {
+        Some(Ok(result)) => result,
+        _ => Err(diesel::ConnectionError::BadConnection("the attempt was given up".to_owned())),
+    }
 }
 
 async fn establish(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {

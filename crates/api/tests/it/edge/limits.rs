@@ -156,10 +156,11 @@ async fn a_client_that_takes_too_much_of_one_replica_is_fenced_off_but_health_is
         asked += 1;
         assert!(asked < 20_000, "there is no fence");
     }
-    assert_eq!(last.expect(429).code(), "rate_limited");
-    assert!(asked > 400);
-    let refused = client.get("/api/me/").await.expect(429);
+    // The next request may pass again: the fence lets one through every ten milliseconds.
+    let refused = last.expect(429);
+    assert_eq!(refused.code(), "rate_limited");
     assert!(refused.header("retry-after").is_some());
+    assert!(asked > 400);
     client.get("/health/live").await.expect(200);
 }
 

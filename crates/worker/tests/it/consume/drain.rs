@@ -45,8 +45,8 @@ async fn q8_a_job_that_does_not_end_is_dropped_and_runs_elsewhere() {
     assert_eq!(consumer.handler.dropped(), 1, "nothing runs on after the drain");
 
     let next = stage.consume(Limits::new(2), Handler::quick());
-    next.finished(1).await;
-    assert_eq!(next.handler.ids(), ["stuck"]);
+    // The other one ended well, but Redis may not have heard of it before the drain was over: then it comes again too.
+    eventually("the dropped job runs", SOON, async || next.handler.ids().contains(&"stuck".to_owned())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
