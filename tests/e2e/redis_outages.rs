@@ -9,8 +9,10 @@ use testkit::client::Client;
 use testkit::process::Process;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, credentials, registration};
 
-/// The longest anybody may wait for an answer while Redis is away, on a slow machine.
-const BEARABLE: Duration = Duration::from_secs(1);
+/// How long people wait for an answer while Redis is away: half of them less than one call to it may take, and nobody
+/// longer than the few that go to see whether it is back, on a slow machine.
+const USUAL: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// The longest a queue may rest after Redis is back.
 const BACK: Duration = Duration::from_secs(5);
@@ -186,5 +188,5 @@ fn report(what: &str, waits: &mut [Duration]) {
     waits.sort();
     let (middle, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
     println!("Redis {what}: {} answers, half of them within {middle:?}, all within {longest:?}", waits.len());
-    assert!(longest < BEARABLE, "{longest:?}");
+    assert!(middle < USUAL && longest < LONGEST, "{middle:?}, {longest:?}");
 }
