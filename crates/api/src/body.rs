@@ -265,6 +265,7 @@ mod tests {
         };
         assert_eq!(of(r#"{"email":"x"}"#), Ok("x".into()));
         assert_eq!(of(r#"{"identifier":"x","email":null}"#), Ok("x".into()));
+        assert_eq!(of(r#"{"identifier":null,"email":"x","username":null}"#), Ok("x".into()));
         assert_eq!(of("{}").unwrap_err(), ["/identifier"]);
         assert_eq!(of(r#"{"email":"x","username":"y"}"#).unwrap_err(), ["/username"]);
     }

@@ -1,19 +1,16 @@
 //! Reading cached copies on the way of a request, and filling them, one load at a time.
 //!
-//! How copies look and which of two wins is in [`domain::cache`]. Here is what makes reading fast: every thread that serves
-//! requests has one connection of its own, on which the reads of all its requests travel together; nothing crosses a
-//! thread. Against one connection shared by all threads, or a pool's, that saves a wake-up on another thread each way, or
-//! the checks of taking a connection out of the pool. Whatever goes wrong with Redis, a read is a miss.
+//! How copies look and which of two wins is in [`domain::cache`]; how reads stay cheap in [`reader`]. Whatever goes wrong
+//! with Redis, a read is a miss.
 
-use std::cell::RefCell;
+mod reader;
+
 use std::collections::HashMap;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Bytes;
-use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{self, AsyncConnectionConfig, RedisResult};
+use chrono::{DateTime, Utc};
+use deadpool_redis::redis;
 use domain::cache::{Entry, Found, Kind, Layout, Version};
 use domain::clock::Clock;
 use domain::redis::Redis;
@@ -21,33 +18,30 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
 use crate::problem::{Code, Problem};
+use reader::Reader;
 
 /// Connections for writing, in a process: fills and invalidations are few.
 const WRITERS: usize = 8;
-
-thread_local! {
-    /// The connections of this thread, by cache: a process that is tested may hold several.
-    static CONNECTIONS: RefCell<HashMap<usize, Rc<OnceCell<MultiplexedConnection>>>> = RefCell::default();
-}
-
-/// Tells caches of one process apart.
-static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 
 /// The cache; clones share everything.
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
 struct Inner {
-    id: usize,
-    client: redis::Client,
     redis: Redis,
+    reader: Reader,
     copies: domain::cache::Cache,
     flights: Mutex<HashMap<Entry, Flight>>,
     counters: Vec<Counters>,
 }
 
 /// A load that is under way, and what it gave. Failures are shared too: many must not wait for the same failure in turn.
-type Flight = Arc<OnceCell<Result<Bytes, Code>>>;
+struct Load {
+    began: DateTime<Utc>,
+    result: OnceCell<Result<Bytes, Code>>,
+}
+
+type Flight = Arc<Load>;
 
 /// What a load gives: the version of the rows it read, and the copy.
 pub type Loaded = (Version, Bytes);
@@ -69,8 +63,7 @@ impl Cache {
     pub fn new(url: &SecretString, prefix: &str, clock: Clock) -> anyhow::Result<Self> {
         let redis = Redis::new(url, WRITERS)?;
         Ok(Self(Arc::new(Inner {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            client: redis::Client::open(url.expose_secret())?,
+            reader: Reader::new(redis::Client::open(url.expose_secret())?, redis.clone()),
             copies: domain::cache::Cache::new(redis.clone(), Layout::new(prefix, clock)),
             redis,
             flights: Mutex::default(),
@@ -80,31 +73,16 @@ impl Cache {
 
     /// Copies of several entries, in one round trip.
     pub async fn read<const N: usize>(&self, entries: [Entry; N]) -> [Option<Bytes>; N] {
-        let mut command = redis::cmd("MGET");
-        for entry in entries {
-            command.arg(self.0.copies.layout().key(entry));
-        }
-        let call = async {
-            let mut connection = self.connection().await?;
-            let values = command.query_async::<Vec<Option<Vec<u8>>>>(&mut connection).await;
-            // A broken connection is not used again; a refusal leaves it whole.
-            if values.as_ref().is_err_and(|error| error.code().is_none()) {
-                self.disconnect();
-            }
-            values
-        };
-        match self.0.redis.within_budget(call).await {
-            Ok(values) => {
+        let keys = entries.iter().map(|entry| self.0.copies.layout().key(*entry)).collect();
+        match self.0.reader.read(keys).await {
+            Some(values) => {
                 let mut values = values.into_iter();
                 entries.map(|entry| self.open(entry, values.next().flatten()))
             }
-            Err(error) => {
-                tracing::debug!("the cache cannot be read: {error}");
-                entries.map(|entry| {
-                    self.count(entry.kind, |counters| &counters.errors);
-                    None
-                })
-            }
+            None => entries.map(|entry| {
+                self.count(entry.kind, |counters| &counters.errors);
+                None
+            }),
         }
     }
 
@@ -149,11 +127,10 @@ impl Cache {
         entry: Entry,
         load: impl AsyncFnOnce() -> Result<Loaded, Problem>,
     ) -> Result<Bytes, Problem> {
-        let flight = Arc::clone(self.flights().entry(entry).or_default());
-        let aboard = Aboard { cache: self, entry, flight };
-        let mut failure = None;
         let read_at = self.0.copies.layout().now();
-        let result = aboard.flight.get_or_init(async || match load().await {
+        let aboard = Aboard { cache: self, entry, flight: self.board(entry, read_at) };
+        let mut failure = None;
+        let result = aboard.flight.result.get_or_init(async || match load().await {
             Ok((version, copy)) => {
                 self.fill(entry, version, read_at, copy.clone(), Arc::clone(&aboard.flight));
                 Ok(copy)
@@ -169,15 +146,21 @@ impl Cache {
         result.map_err(|code| failure.unwrap_or_else(|| Problem::like(code)))
     }
 
+    /// The flight to take for an entry: what a load finds is believed no longer than a copy, from when it began.
+    fn board(&self, entry: Entry, now: DateTime<Utc>) -> Flight {
+        let mut flights = self.flights();
+        match flights.get(&entry) {
+            Some(flight) if (now - flight.began).abs() < entry.kind.believed_for() => Arc::clone(flight),
+            _ => {
+                let flight = Arc::new(Load { began: now, result: OnceCell::new() });
+                flights.insert(entry, Arc::clone(&flight));
+                flight
+            }
+        }
+    }
+
     /// Writes a copy while the request goes on. Until it is there, whoever misses it joins the flight.
-    fn fill(
-        &self,
-        entry: Entry,
-        version: Version,
-        read_at: chrono::DateTime<chrono::Utc>,
-        copy: Bytes,
-        flight: Flight,
-    ) {
+    fn fill(&self, entry: Entry, version: Version, read_at: DateTime<Utc>, copy: Bytes, flight: Flight) {
         let cache = self.clone();
         tokio::spawn(async move {
             if let Err(error) = cache.0.copies.fill(entry, version, read_at, &copy).await {
@@ -186,22 +169,6 @@ impl Cache {
             }
             cache.forget_flight(entry, Some(&flight));
         });
-    }
-
-    /// This thread's connection. Whoever comes while it is being made waits for it.
-    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
-        let cell = CONNECTIONS.with_borrow_mut(|all| Rc::clone(all.entry(self.0.id).or_default()));
-        if let Some(connection) = cell.get() {
-            return Ok(connection.clone());
-        }
-        // The budget of the whole call bounds the answers too.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let connect = || Box::pin(self.0.client.get_multiplexed_async_connection_with_config(&config));
-        cell.get_or_try_init(connect).await.cloned()
-    }
-
-    fn disconnect(&self) {
-        CONNECTIONS.with_borrow_mut(|all| all.remove(&self.0.id));
     }
 
     fn open(&self, entry: Entry, value: Option<Vec<u8>>) -> Option<Bytes> {
@@ -249,7 +216,7 @@ struct Aboard<'a> {
 
 impl Drop for Aboard<'_> {
     fn drop(&mut self) {
-        let ended = match self.flight.get() {
+        let ended = match self.flight.result.get() {
             // It is forgotten once the copy is in Redis.
             Some(Ok(_)) => false,
             Some(Err(_)) => true,

@@ -1,9 +1,9 @@
 //! Limits: how often something may be tried, counted for all replicas together.
 //!
-//! An endpoint takes a [`Throttle`] and asks it; the answer is in the headers of the reply whatever becomes of the request:
+//! A row of the route table names its limits; its handler takes a [`Throttle`] and asks it. The answer is in the headers of the reply whatever becomes of the request:
 //!
 //! ```ignore
-//! let pass = throttle.admit(policy::LOGIN, email.as_str()).await?;
+//! let pass = throttle.admit(email.as_str()).await?;
 //! // .. the password was right: the owner is not charged
 //! throttle.give_back(pass).await;
 //! ```
@@ -132,17 +132,18 @@ pub struct Throttle {
 impl Throttle {
     /// Counts this request, or refuses it with 429. `subject` is what the policies that count by subject count by: an
     /// account's identifier, normalised. The reply tells how the limits stand.
-    pub async fn admit(&self, policies: &'static [Policy], subject: &str) -> Result<Decision, Problem> {
-        let decision = self.check(policies, subject).await;
+    pub async fn admit(&self, subject: &str) -> Result<Decision, Problem> {
+        let decision = self.check(subject).await;
         let result = if decision.allowed { Ok(decision.clone()) } else { Err(decision.refusal()) };
         self.context.limits.set(Some(decision));
         result
     }
 
     /// Counts this request and says whether it is within the limits, without a word of it to the client.
-    pub async fn check(&self, policies: &'static [Policy], subject: &str) -> Decision {
+    pub async fn check(&self, subject: &str) -> Decision {
         let limits = &self.state.limits;
-        let asks: Vec<Ask> = policies.iter().map(|policy| limits.ask(policy, self.ip, subject)).collect();
+        let asks: Vec<Ask> =
+            self.context.policies.get().iter().map(|policy| limits.ask(policy, self.ip, subject)).collect();
         limits.take(&asks).await
     }
 

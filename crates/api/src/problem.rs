@@ -8,13 +8,14 @@ mod from_domain;
 mod schema;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use serde::Serialize;
 
 pub use code::{Code, FieldCode};
 pub use schema::Schema;
@@ -163,22 +164,16 @@ impl Problem {
     /// The answer as it is sent. `origin` is our own, so that `type` leads to the page about the code.
     pub fn render(&self, origin: &str, request_id: &str) -> HttpResponse {
         let slug = self.code.slug();
-        let mut body = json!({
-            "type": format!("{origin}/problems/{slug}"),
-            "title": self.code.title(),
-            "status": self.code.status().as_u16(),
-            "detail": self.detail.as_deref().unwrap_or(self.code.title()),
-            "code": slug,
-            "request_id": request_id,
-        });
-        if let Some(members) = body.as_object_mut() {
-            if !self.errors.is_empty() {
-                let errors: Vec<_> =
-                    self.errors.iter().take(REPORTED_FIELDS).map(FieldError::to_json).collect();
-                members.insert("errors".to_owned(), errors.into());
-            }
-            members.extend(self.members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        }
+        let body = Body {
+            r#type: format!("{origin}/problems/{slug}"),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: self.detail.as_deref().unwrap_or(self.code.title()),
+            code: slug,
+            request_id,
+            errors: self.errors.iter().take(REPORTED_FIELDS).map(FieldBody::from).collect(),
+            members: self.members.iter().map(|(name, value)| (*name, value)).collect(),
+        };
         let mut response = HttpResponse::build(self.code.status());
         for header in &self.headers {
             response.append_header(header.clone());
@@ -186,13 +181,36 @@ impl Problem {
         if self.closes {
             response.force_close();
         }
-        response.content_type(MEDIA_TYPE).body(body.to_string())
+        // A body of texts and numbers has nothing that could not be written.
+        response.content_type(MEDIA_TYPE).body(serde_json::to_vec(&body).unwrap_or_default())
     }
 }
 
-impl FieldError {
-    fn to_json(&self) -> serde_json::Value {
-        json!({ "pointer": self.pointer, "code": self.code.slug(), "detail": self.detail })
+/// A problem as it is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldBody<'a>>,
+    #[serde(flatten)]
+    members: BTreeMap<&'a str, &'a serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct FieldBody<'a> {
+    pointer: &'a str,
+    code: &'a str,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a FieldError> for FieldBody<'a> {
+    fn from(error: &'a FieldError) -> Self {
+        Self { pointer: &error.pointer, code: error.code.slug(), detail: &error.detail }
     }
 }
 
@@ -222,6 +240,7 @@ impl From<Code> for Problem {
 #[cfg(test)]
 mod tests {
     use actix_web::body::MessageBody as _;
+    use serde_json::json;
 
     use super::*;
 

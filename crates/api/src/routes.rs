@@ -1,4 +1,4 @@
-//! The route table: every route in one list, with who may call it.
+//! The route table: every route in one list, with who may call it and how often.
 //!
 //! From a [`Row`] come the registration, the answer to wrong methods with `Allow`, the guard in front of the handler, and
 //! what the tests iterate over. A handler never runs without its guard: origin and CSRF checks on every unsafe method, the
@@ -34,6 +34,7 @@ use actix_web::{FromRequest, HttpResponse, Responder, Route, web};
 use domain::cache::Kind;
 use domain::config::AppEnv;
 
+use crate::limits::policy::{self, Policy};
 use crate::middleware::Fence;
 use crate::pages;
 use crate::problem::{Code, Problem};
@@ -62,6 +63,8 @@ pub struct Row {
     pub documented: bool,
     /// Whether it exists in development only.
     pub development: bool,
+    /// What its handler's [`Throttle`](crate::limits::Throttle) counts by.
+    pub limits: &'static [Policy],
     prefetch: Option<Kind>,
     route: Box<dyn Fn(Guard) -> Route>,
 }
@@ -74,12 +77,27 @@ impl Row {
         F::Output: Responder + 'static,
     {
         let route = Box::new(move |guard| guard::route(guard, handler.clone()));
-        Self { method, path, access, documented: true, development: false, prefetch: None, route }
+        Self {
+            method,
+            path,
+            access,
+            documented: true,
+            development: false,
+            limits: &[],
+            prefetch: None,
+            route,
+        }
     }
 
     /// A row whose handler wants the caller's copy of `kind`: it comes in one round trip with the session.
     fn prefetching(mut self, kind: Kind) -> Self {
         self.prefetch = Some(kind);
+        self
+    }
+
+    /// A row whose handler asks these limits.
+    fn limited(mut self, limits: &'static [Policy]) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -105,7 +123,13 @@ impl Row {
     }
 
     fn guard(&self) -> Guard {
-        Guard { method: self.method.clone(), path: self.path, access: self.access, prefetch: self.prefetch }
+        Guard {
+            method: self.method.clone(),
+            path: self.path,
+            access: self.access,
+            limits: self.limits,
+            prefetch: self.prefetch,
+        }
     }
 }
 
@@ -114,11 +138,12 @@ pub fn table() -> Vec<Row> {
     use Access::{Public, Refresh, User};
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let mut rows = vec![
-        Row::new(post.clone(), "/api/register/", Public, register::post),
-        Row::new(post.clone(), "/api/login/", Public, login::post),
+        Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
+        Row::new(post.clone(), "/api/login/", Public, login::post).limited(policy::LOGIN),
         Row::new(post.clone(), "/api/logout/", User, logout::post),
         Row::new(post.clone(), "/api/token/refresh/", Refresh, token_refresh::post),
-        Row::new(post.clone(), "/api/forgot-password/", Public, forgot_password::post),
+        Row::new(post.clone(), "/api/forgot-password/", Public, forgot_password::post)
+            .limited(policy::FORGOT_PASSWORD),
         Row::new(post.clone(), "/api/reset-password/", Public, reset_password::post),
         Row::new(post.clone(), "/api/verify-email/", Public, verify_email::post),
         Row::new(post.clone(), "/api/verify-email/resend/", User, verify_email::resend),
@@ -129,7 +154,8 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),
-        Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get),
+        Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get)
+            .limited(policy::REFERRAL_CODE),
         Row::new(get.clone(), "/api/rewards/", User, rewards::get),
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
         Row::new(get.clone(), "/health/live", Public, health::live),
@@ -201,6 +227,13 @@ mod tests {
                 row.method,
                 row.path
             );
+        }
+    }
+
+    #[test]
+    fn a11_every_limit_stands_in_front_of_one_route() {
+        for policies in policy::ALL {
+            assert_eq!(table().iter().filter(|row| row.limits == policies).count(), 1, "{policies:?}");
         }
     }
 

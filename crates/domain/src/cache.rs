@@ -135,7 +135,9 @@ impl Layout {
 
     /// The key of an entry.
     pub fn key(&self, entry: Entry) -> String {
-        format!("{}:cache:v1:{}:{}", self.prefix, entry.kind.name(), entry.id.as_simple())
+        let mut id = Uuid::encode_buffer();
+        let id = entry.id.as_simple().encode_lower(&mut id);
+        [&*self.prefix, ":cache:v1:", entry.kind.name(), ":", id].concat()
     }
 
     /// What lies under the key of an entry.
@@ -173,11 +175,20 @@ fn write(entry: Entry, version: Version, read_at: DateTime<Utc>, payload: &[u8])
     [version.as_bytes(), read_at.as_bytes(), format!("{sum:016x}").as_bytes(), payload].concat()
 }
 
-/// FNV-1a over the name and the value: against accidents, not against whoever can write to Redis.
+/// FNV-1a over the name and the value, in words of eight bytes: against accidents, not against whoever can write to
+/// Redis.
 fn checksum(entry: Entry, version: &[u8], read_at: &[u8], payload: &[u8]) -> u64 {
     let parts = [entry.kind.name().as_bytes(), entry.id.as_bytes(), version, read_at, payload];
-    parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    parts.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, part| {
+        let (words, rest) = part.as_chunks::<8>();
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+        words.chain([length]).fold(sum, |sum: u64, word| {
+            // The product's upper half says more of the word than its lower.
+            (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
+        })
     })
 }
 

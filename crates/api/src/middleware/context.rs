@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::auth::Caller;
 use crate::cache::Prefetched;
 use crate::limits::Decision;
+use crate::limits::policy::Policy;
 use crate::problem::Problem;
 
 /// The header that carries a request's id, in and out.
@@ -72,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) caller: Cell<Option<Caller>>,
     /// The cached copy that came with the caller's session.
     pub(crate) prefetched: Cell<Prefetched>,
+    /// The limits of the route.
+    pub(crate) policies: Cell<&'static [Policy]>,
     /// How the limits stand that this request was counted by.
     pub(crate) limits: Cell<Option<Decision>>,
 }
@@ -83,6 +86,7 @@ impl Context {
             route: Cell::new(None),
             caller: Cell::new(None),
             prefetched: Cell::default(),
+            policies: Cell::new(&[]),
             limits: Cell::new(None),
         }
     }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::body::Fields;
-use crate::limits::{Throttle, policy};
+use crate::limits::Throttle;
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 
@@ -42,7 +42,7 @@ pub(super) async fn post(
     let email = fields.parse("email", Email::parse);
     let email = fields.finish(email)?;
     // Nobody's mailbox is flooded, and nobody learns that a limit was met.
-    if throttle.check(policy::FORGOT_PASSWORD, email.as_str()).await.is_allowed() {
+    if throttle.check(email.as_str()).await.is_allowed() {
         recovery::request(&state.pool, state.clock.now(), &email, Some(id.to_string())).await?;
         state.wake.wake();
     }

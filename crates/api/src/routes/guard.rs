@@ -6,10 +6,12 @@ use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder, Route};
 
 use domain::cache::Kind;
+use tracing::{Instrument as _, Span};
 
 use super::Access;
 use crate::app::State;
 use crate::auth::{self, Transport, csrf};
+use crate::limits::policy::Policy;
 use crate::middleware::context;
 use crate::problem::Problem;
 
@@ -19,6 +21,7 @@ pub(super) struct Guard {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
+    pub(super) limits: &'static [Policy],
     pub(super) prefetch: Option<Kind>,
 }
 
@@ -56,9 +59,24 @@ where
     if let Err(problem) = admit(guard, request).await {
         return HttpResponse::from_error(problem);
     }
-    match Args::from_request(request, payload).await {
-        Ok(arguments) => handler.call(arguments).await.respond_to(request).map_into_boxed_body(),
-        Err(error) => HttpResponse::from_error(error.into()),
+    let arguments = match Args::from_request(request, payload).await {
+        Ok(arguments) => arguments,
+        Err(error) => return HttpResponse::from_error(error.into()),
+    };
+    let handled = handler.call(arguments);
+    let output = if guard.method.is_safe() {
+        handled.await
+    } else {
+        // What is logged on the way carries the request's id. Reads log nothing, and are spared the cost.
+        handled.instrument(span(request)).await
+    };
+    output.respond_to(request).map_into_boxed_body()
+}
+
+fn span(request: &HttpRequest) -> Span {
+    match context(request) {
+        Ok(context) => tracing::info_span!("request", request_id = context.request_id.as_str()),
+        Err(_) => Span::none(),
     }
 }
 
@@ -66,6 +84,7 @@ where
 async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
     let context = context(request)?;
     context.route.set(Some(guard.path));
+    context.policies.set(guard.limits);
     let state = State::of(request)?;
     let is_unsafe = !guard.method.is_safe();
     if is_unsafe {

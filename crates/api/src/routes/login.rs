@@ -12,7 +12,7 @@ use crate::app::{Shared, State};
 use crate::auth::{Transport, sign_in};
 use crate::body::Fields;
 use crate::client_ip;
-use crate::limits::{Throttle, policy};
+use crate::limits::Throttle;
 use crate::problem::{Code, Problem};
 
 /// Who signs in. `email` or `username` may stand in place of `identifier`.
@@ -54,7 +54,7 @@ pub(super) async fn post(
     let transport = fields.choice("transport", &TRANSPORTS, Transport::Cookie);
     let (identifier, password, transport) = fields.finish((identifier, password, transport))?;
 
-    let pass = throttle.admit(policy::LOGIN, &subject(&identifier)).await?;
+    let pass = throttle.admit(&subject(&identifier)).await?;
     let found = accounts::credentials(&state.pool, &identifier).await?;
     let checked = check(&state, found, password).await?;
     throttle.give_back(pass).await;

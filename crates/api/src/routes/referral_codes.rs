@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
-use crate::limits::{Throttle, policy};
+use crate::limits::Throttle;
 use crate::problem::Problem;
 
 /// Whether somebody can be brought with the code; nothing about its owner.
@@ -28,7 +28,7 @@ pub(super) async fn get(
     throttle: Throttle,
     code: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    throttle.admit(policy::REFERRAL_CODE, "").await?;
+    throttle.admit("").await?;
     let valid = match ReferralCode::parse(&code) {
         Ok(code) => referrals::is_valid(&state.pool, &code).await?,
         Err(_) => false,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::Shared;
 use crate::auth::MaybeCaller;
 use crate::body::Fields;
-use crate::limits::{Throttle, policy};
+use crate::limits::Throttle;
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -93,7 +93,7 @@ pub(super) async fn post(
     let typed = fields.parse_optional("referral_code", ReferralCode::parse);
     let (email, username, password, typed) = fields.finish((email, username, password, typed))?;
 
-    throttle.admit(policy::REGISTER, email.as_str()).await?;
+    throttle.admit(email.as_str()).await?;
     let password_hash = state.hasher.hash(password.into_secret()).await?;
     let from_cookie = || state.browser.referral_code(request.headers()).map(|code| code.as_str().to_owned());
     let claim = match typed {

@@ -75,6 +75,18 @@ async fn c4_a_failure_is_shared_and_forgotten_and_a_client_that_hangs_up_leaves_
 }
 
 #[tokio::test]
+async fn a_load_that_takes_long_is_not_joined_by_who_comes_too_late_for_it() {
+    let redis = RedisServer::start().await.unwrap();
+    let clock = Clock::system();
+    let cache = Cache::new(&redis.url(), "t", clock.clone()).unwrap();
+    let mut slow =
+        Box::pin(cache.get_or_load(entry(1), Prefetched::Missing, async || std::future::pending().await));
+    assert!(futures_util::FutureExt::now_or_never(&mut slow).is_none());
+    clock.advance(Kind::ReferralStats.believed_for());
+    assert_eq!(get(&cache, entry(1), 2, "fresh").await, "fresh");
+}
+
+#[tokio::test]
 async fn c3_a_late_fill_never_overwrites_what_is_newer() {
     let redis = RedisServer::start().await.unwrap();
     let cache = cache(&redis);

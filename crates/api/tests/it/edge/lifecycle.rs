@@ -67,6 +67,38 @@ async fn p2_told_to_stop_it_first_says_so_and_serves_on() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn h11_with_every_connection_in_use_the_answer_is_503_within_moments() {
+    let app = TestApp::api_with(|settings| {
+        settings.set("DATABASE_POOL", "2");
+    })
+    .await;
+    let lock = app.database.connect().await;
+    lock.batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let login = || {
+        let body = Some(("application/json", br#"{"identifier":"nobody","password":"x"}"#.to_vec()));
+        let client = app.client();
+        async move { client.try_send(Method::POST, "/api/login/", body, &[]).await.unwrap() }
+    };
+    let (first, second) = (tokio::spawn(login()), tokio::spawn(login()));
+    eventually("both connections wait for the lock", async || {
+        let waiting: i64 = app
+            .database
+            .value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass")
+            .await;
+        if waiting == 2 { Ok(()) } else { Err(waiting.to_string()) }
+    })
+    .await;
+    let begun = std::time::Instant::now();
+    let reply = login().await.expect(503);
+    assert_eq!(reply.code(), "unavailable");
+    assert!(reply.header("retry-after").is_some());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    first.await.unwrap().expect(401);
+    second.await.unwrap().expect(401);
+}
+
 #[tokio::test]
 async fn a_taken_port_is_named_with_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
