@@ -437,7 +437,7 @@ async fn pages(client: &Client, path: &str) -> Vec<Value> {
         let link = reply.header("link").expect("a further page has a link");
         let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\"")).unwrap();
         assert!(target.contains(cursor), "{link}");
-        next = target.to_owned();
+        target.clone_into(&mut next);
     }
 }
 
