@@ -1,7 +1,7 @@
 //! Pushes the ids of due jobs to Redis. Runs as a task in every process; any number of relays may run at once.
 //!
 //! Woken after a commit, and once a second besides: a process that dies between its commit and its push loses nothing.
-//! It keeps at most [`WINDOW`](crate::queue::WINDOW) entries waiting in each Redis queue, because apalis-redis cannot
+//! It keeps at most [`WINDOW`] entries waiting in each Redis queue, because apalis-redis cannot
 //! promote many thousands at once and because Redis is no store. While Redis is down, jobs wait in PostgreSQL.
 
 use std::sync::Arc;
