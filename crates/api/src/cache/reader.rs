@@ -132,8 +132,11 @@ impl Line {
                 }
                 Err(error) => {
                     tracing::debug!("the cache cannot be read: {error}");
+                    let mut waiting = self.lock();
                     // Whoever came meanwhile must not wait for a budget of their own.
-                    self.lock().asks.clear();
+                    waiting.asks.clear();
+                    // It may lead nowhere any more.
+                    waiting.connection = None;
                 }
             }
         }
@@ -149,12 +152,7 @@ impl Line {
         for key in asks.iter().flat_map(|ask| &ask.keys) {
             command.arg(key);
         }
-        let values = command.query_async(&mut connection).await;
-        // A broken connection is not used again; a refusal leaves it whole.
-        if values.as_ref().is_err_and(|error| error.code().is_none()) {
-            self.lock().connection = None;
-        }
-        values
+        command.query_async(&mut connection).await
     }
 
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
