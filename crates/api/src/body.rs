@@ -2,7 +2,7 @@
 //!
 //! A handler takes [`Fields`], asks for each field and calls [`Fields::finish`]:
 //!
-//! ```ignore
+//! ```text
 //! let email = fields.parse("email", Email::parse);
 //! let password = fields.secret("password", 1024);
 //! let code = fields.parse_optional("referral_code", ReferralCode::parse);

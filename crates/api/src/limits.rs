@@ -2,7 +2,7 @@
 //!
 //! A row of the route table names its limits; its handler takes a [`Throttle`] and asks it. The answer is in the headers of the reply whatever becomes of the request:
 //!
-//! ```ignore
+//! ```text
 //! let pass = throttle.admit(email.as_str()).await?;
 //! // .. the password was right: the owner is not charged
 //! throttle.give_back(pass).await;
