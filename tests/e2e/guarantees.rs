@@ -42,7 +42,9 @@ fn every_promise_names_its_tests() {
         return;
     }
     for (line, wanted) in table.lines().zip(complete.lines()) {
-        assert_eq!(line, wanted, "GUARANTEES.md misses tests; TEST_UPDATE=1 adds them");
+        let known: BTreeSet<&str> = named(line).collect();
+        let missing: Vec<&str> = named(wanted).filter(|name| !known.contains(name)).collect();
+        assert!(missing.is_empty(), "tests/GUARANTEES.md misses {missing:?}; TEST_UPDATE=1 adds them");
         for name in named(line) {
             let exists =
                 promise_of(line).and_then(|id| tests.get(id)).is_some_and(|tests| tests.contains(name));

@@ -12,7 +12,7 @@ use testkit::cable::Cable;
 use testkit::client::{Client, Reply};
 use testkit::process::Process;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, credentials, registration};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, sleep};
 
 /// How soon a process must be well again after PostgreSQL is.
@@ -79,6 +79,20 @@ async fn p1_processes_start_without_postgresql_and_redis_and_say_so() {
     stack.redis.restart().await.unwrap();
     stack.workers[0].wait_for_readiness(200, RECOVERY).await;
     stack.mail_to("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_processes_start_beside_a_postgresql_that_never_answers() {
+    let mut stack = Stack::start(StackOptions { apis: 0, workers: 0, settings: &[] }).await;
+    // The system takes connections for it, and nobody reads them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://trellis@{}/trellis", silent.local_addr().unwrap());
+    stack.start_api(&[("DATABASE_URL", &url)]).await;
+    stack.start_worker(&[("DATABASE_URL", &url)]).await;
+    for process in stack.processes() {
+        process.wait_for_readiness(503, RECOVERY).await;
+        assert_eq!(process.get("/health/live").await.unwrap().0, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

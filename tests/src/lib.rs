@@ -15,6 +15,7 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod dump;
+pub mod guard;
 pub mod process;
 pub mod redis;
 pub mod smtp;

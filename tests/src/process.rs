@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::app::{PATIENCE, within};
 use crate::config::{TestSettings, binaries};
+use crate::guard::Guard;
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Process {
         let (message, [health, metrics]) = self.program.announcement();
         let path = &self.log;
         let line = within(PATIENCE, message, async || {
-            assert!(running.child.try_wait().unwrap().is_none(), "it ended: {}", read(path, begin));
+            assert!(running.child.0.try_wait().unwrap().is_none(), "it ended: {}", read(path, begin));
             let lines = read(path, begin);
             let parsed = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             parsed.into_iter().find(|line| line["message"] == message).ok_or(lines)
@@ -124,12 +125,12 @@ impl Process {
 
     /// The number of its process.
     pub fn id(&self) -> u32 {
-        self.running.as_ref().expect("the process runs").child.id()
+        self.running.as_ref().expect("the process runs").child.0.id()
     }
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.running.as_mut().is_some_and(|running| running.child.try_wait().unwrap().is_none())
+        self.running.as_mut().is_some_and(|running| running.child.0.try_wait().unwrap().is_none())
     }
 
     /// Ends it at this very moment.
@@ -160,7 +161,7 @@ impl Process {
 
     /// Waits for its end.
     pub async fn exit(&mut self, patience: Duration) -> ExitStatus {
-        let child = &mut self.running.as_mut().expect("the process was started").child;
+        let child = &mut self.running.as_mut().expect("the process was started").child.0;
         let status = within(patience, "the process ends", async || {
             child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         })
@@ -201,35 +202,27 @@ impl Process {
 
 /// A child and whoever ends it when we no longer can.
 struct Running {
-    child: Child,
-    guard: Child,
+    // Dropped first: once the child is waited for, its number may become another's.
+    _guard: Guard,
+    child: Ended,
 }
+
+/// A child that ends with this value.
+struct Ended(Child);
 
 impl Running {
     fn start(mut command: Command) -> Self {
         let child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
-        // Our end of its input closes with this process, however that ends.
-        let script = "read -r _ || kill -KILL \"$1\"";
-        let id = child.id().to_string();
-        let guard = Command::new("sh")
-            .args(["-c", script, "guard", id.as_str()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, guard }
+        let child = Ended(child);
+        Self { _guard: Guard::over(child.0.id()).unwrap(), child }
     }
 }
 
-impl Drop for Running {
+impl Drop for Ended {
     fn drop(&mut self) {
-        // The guard first: once the child is waited for, its number may become another's.
-        let _ = self.guard.kill();
-        let _ = self.guard.wait();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::guard::Guard;
+
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct RedisServer {
     directory: PathBuf,
     process: Child,
+    guard: Option<Guard>,
 }
 
 impl RedisServer {
@@ -30,8 +33,8 @@ impl RedisServer {
         // Short: the path of a socket has about a hundred bytes.
         let directory = std::env::temp_dir().join(format!("redis-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&directory)?;
-        let process = spawn(&directory)?;
-        let server = Self { directory, process };
+        let (process, guard) = spawn(&directory)?;
+        let server = Self { directory, process, guard };
         server.answers().await?;
         Ok(server)
     }
@@ -77,6 +80,7 @@ impl RedisServer {
 
     /// Kills the server. Nothing answers until [`Self::restart`].
     pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.guard = None;
         self.process.kill().await?;
         Ok(())
     }
@@ -84,7 +88,7 @@ impl RedisServer {
     /// Starts an empty server at the same address, after [`Self::stop`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(self.socket());
-        self.process = spawn(&self.directory)?;
+        (self.process, self.guard) = spawn(&self.directory)?;
         self.answers().await
     }
 
@@ -154,9 +158,9 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(directory: &PathBuf) -> anyhow::Result<Child> {
+fn spawn(directory: &PathBuf) -> anyhow::Result<(Child, Option<Guard>)> {
     let program = std::env::var_os("TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-    Command::new(&program)
+    let process = Command::new(&program)
         .current_dir(directory)
         .args([
             "--port",
@@ -175,5 +179,7 @@ fn spawn(directory: &PathBuf) -> anyhow::Result<Child> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("could not start {}", program.display()))
+        .with_context(|| format!("could not start {}", program.display()))?;
+    let guard = process.id().map(Guard::over).transpose()?;
+    Ok((process, guard))
 }

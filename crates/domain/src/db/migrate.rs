@@ -1,5 +1,7 @@
 //! Runs the migrations that the binary carries.
 
+use std::time::Duration;
+
 use diesel::migration::{Migration as _, MigrationSource as _};
 use diesel::pg::Pg;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
@@ -9,6 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::token::{Digest, hex};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
+
+/// How long a start waits for the database to say how old its schema is.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Any constant will do: it names the lock that keeps two runners apart.
 const LOCK: &str = "SELECT pg_advisory_lock(7236115)";
@@ -30,7 +35,11 @@ pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
 /// Fails when the database lacks a migration of this release. A database that cannot be reached is no failure: it may come
 /// back, and readiness shows it.
 pub async fn check(url: &SecretString) -> anyhow::Result<()> {
-    match pending(url).await {
+    let found = match tokio::time::timeout(PATIENCE, pending(url)).await {
+        Ok(found) => found,
+        Err(_) => Err(anyhow::anyhow!("it does not answer")),
+    };
+    match found {
         Ok(missing) if missing.is_empty() => Ok(()),
         Ok(missing) => {
             anyhow::bail!("the database lacks {} migrations: run `api migrate` first", missing.len())
