@@ -28,6 +28,9 @@ pub const REDELIVERY: Duration = Duration::from_secs(30);
 /// How long a job of an unknown kind waits for a worker that knows it (a newer release).
 const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(60);
 
+/// How many jobs one statement removes.
+const PURGE_BATCH: i64 = 5_000;
+
 /// How a job is put off or kept single.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -173,8 +176,16 @@ pub async fn states(pool: &Pool) -> Result<Vec<(QueueName, QueueState)>, DbError
     Ok(states)
 }
 
-/// Removes jobs that were done before `age` ago. Returns how many.
+/// Removes jobs that were done before `age` ago, a piece at a time: however many there are, no statement takes long, and
+/// what is removed stays so when the rest has to wait. Returns how many.
 pub async fn purge_done(pool: &Pool, age: Duration) -> Result<usize, DbError> {
     let mut connection = crate::db::get(pool).await?;
-    Ok(store::purge_done(&mut connection, age).await?)
+    let mut purged = 0;
+    loop {
+        let piece = store::purge_done(&mut connection, age, PURGE_BATCH).await?;
+        purged += piece;
+        if piece == 0 {
+            return Ok(purged);
+        }
+    }
 }

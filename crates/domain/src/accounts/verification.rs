@@ -109,6 +109,9 @@ pub async fn verify_email(
 ) -> Result<(), VerifyError> {
     let token = Token::parse(token).map_err(|_| VerifyError::InvalidToken)?;
     let mut tx = Tx::begin(pool).await?;
+    // The account's row first, as whoever deletes the account takes it: neither waits for the other in a ring.
+    let owner = store::owner_of(&mut tx, token.digest().as_slice()).await?.ok_or(VerifyError::InvalidToken)?;
+    super::store::lock(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
     let spent = store::spend(&mut tx, token.digest().as_slice(), now).await?;
     let (user_id, email) = spent.ok_or(VerifyError::InvalidToken)?;
     if !super::store::verify(&mut tx, user_id, &email, now).await? {

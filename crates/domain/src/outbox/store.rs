@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{IntervalDsl, now};
+use diesel::dsl::{IntervalDsl, now, sql};
 use diesel::pg::data_types::PgInterval;
 use diesel::prelude::*;
 use diesel::sql_types::{Interval, Timestamptz};
@@ -11,7 +11,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::job::{Job, VERSION};
-use super::{Lease, Options};
+use super::{Lease, Options, REDELIVERY};
 use crate::db::{Connection, DbError, Tx};
 use crate::queue::QueueName;
 use crate::schema::outbox;
@@ -264,12 +264,27 @@ pub(super) async fn redrive(connection: &mut Connection, id: Option<Uuid>) -> Qu
     }
 }
 
+/// When a waiting job was due. A push moves `due_at` ahead, so of one that was pushed and not claimed it is that less what
+/// the pushes added; a job that was put off, or held from the start, is due no earlier than it was to be.
+fn due_since() -> String {
+    format!(
+        "CASE WHEN generation = 0 OR attempts > 0 THEN due_at
+              ELSE greatest(created_at, due_at - generation * interval '{} seconds') END",
+        REDELIVERY.as_secs()
+    )
+}
+
 pub(super) async fn state(connection: &mut Connection, queue: QueueName) -> QueryResult<QueueState> {
     let queue = queue.as_str();
+    let free = outbox::leased_until
+        .is_null()
+        .or(outbox::leased_until.le(now.into_sql::<Timestamptz>().nullable()))
+        .assume_not_null();
+    let pushed = outbox::generation.gt(0).and(outbox::attempts.eq(0)).and(free);
     let (waiting, oldest): (i64, Option<DateTime<Utc>>) = outbox::table
         .filter(outbox::queue.eq(queue).and(open!()))
-        .filter(outbox::due_at.le(now).or(outbox::generation.gt(0).and(outbox::attempts.eq(0))))
-        .select((diesel::dsl::count_star(), diesel::dsl::min(outbox::created_at)))
+        .filter(outbox::due_at.le(now).or(pushed))
+        .select((diesel::dsl::count_star(), diesel::dsl::min(sql::<Timestamptz>(&due_since()))))
         .first(connection)
         .await?;
     let dead = outbox::table
@@ -280,7 +295,17 @@ pub(super) async fn state(connection: &mut Connection, queue: QueueName) -> Quer
     Ok(QueueState { waiting, oldest, dead })
 }
 
-pub(super) async fn purge_done(connection: &mut Connection, age: Duration) -> QueryResult<usize> {
+pub(super) async fn purge_done(connection: &mut Connection, age: Duration, limit: i64) -> QueryResult<usize> {
     let before = now.into_sql::<Timestamptz>() - interval(age).into_sql::<Interval>();
-    diesel::delete(outbox::table.filter(outbox::done_at.lt(before.nullable()))).execute(connection).await
+    let ids: Vec<Uuid> = outbox::table
+        .filter(outbox::done_at.lt(before.nullable()))
+        .order(outbox::done_at)
+        .limit(limit)
+        .select(outbox::id)
+        .load(connection)
+        .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    diesel::delete(outbox::table.filter(outbox::id.eq_any(ids))).execute(connection).await
 }

@@ -1,28 +1,28 @@
 //! What surrounds a worker: a database, Redis, a mail server, a clock, and people who come without the api.
 
+mod people;
+mod running;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::accounts::{self, Account, Email, NewAccount, RegisterError, Registered, Username};
 use domain::cache::{Cache, Layout};
 use domain::clock::Clock;
 use domain::db::Pool;
-use domain::outbox::relay::{Relay, Wake};
+use domain::outbox::relay::Wake;
 use domain::outbox::{self, Job, Options};
 use domain::queue::Queues;
 use domain::redis::Redis;
-use domain::referrals::{Claim, ReferralCode};
 use domain::rewards;
-use futures_util::future::join_all;
-use testkit::app::{PATIENCE, eventually};
+use testkit::app::eventually;
 use testkit::config::TestSettings;
 use testkit::database::TestDatabase;
 use testkit::smtp::SmtpSink;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 use worker::mailer::Mailer;
 use worker::{Config, Context};
+
+pub(super) use people::Friend;
 
 /// A system with no process but this one. Jobs run when a test says so.
 pub(super) struct Desk {
@@ -33,19 +33,6 @@ pub(super) struct Desk {
     pub(super) config: Config,
     pub(super) pool: Pool,
     context: Context,
-}
-
-/// A worker that runs in this process until it is dropped.
-pub(super) struct Running {
-    stop: watch::Sender<bool>,
-    work: JoinHandle<()>,
-}
-
-/// A relay by itself, as every process has one; it ends when this is dropped.
-pub(super) struct Relaying {
-    pub(super) wake: Wake,
-    _stop: watch::Sender<bool>,
-    work: JoinHandle<()>,
 }
 
 impl Desk {
@@ -81,82 +68,8 @@ impl Desk {
         context(&self.config, &self.database.pool(8), &self.clock)
     }
 
-    /// Starts a worker.
-    pub(super) fn work(&self) -> Running {
-        let worker = worker::build(self.config.clone(), self.clock.clone()).unwrap();
-        let (stop, shutdown) = watch::channel(false);
-        Running { stop, work: tokio::spawn(worker.run(shutdown)) }
-    }
-
-    /// Starts a relay.
-    pub(super) fn relay(&self) -> Relaying {
-        let wake = Wake::default();
-        let (stop, shutdown) = watch::channel(false);
-        let relay = Relay::new(self.database.pool(4), self.queues(), wake.clone());
-        Relaying { wake, _stop: stop, work: tokio::spawn(relay.run(shutdown)) }
-    }
-
     pub(super) fn queues(&self) -> Queues {
         Queues::new(&self.config.common.redis_url, &self.config.common.redis_prefix).unwrap()
-    }
-
-    /// Registers somebody, as the api does once the password is hashed.
-    pub(super) async fn register(
-        &self,
-        username: &str,
-        email: &str,
-        claim: Option<Claim>,
-    ) -> Result<Registered, RegisterError> {
-        let new = NewAccount {
-            email: Email::parse(email).unwrap(),
-            username: Username::parse(username).unwrap(),
-            password_hash: "$argon2id$of-no-password".to_owned(),
-            claim,
-            known_as: Vec::new(),
-            request_id: None,
-        };
-        let common = &self.config.common;
-        accounts::register(&self.pool, self.clock.now(), &common.keys, common.referrals, new).await
-    }
-
-    /// Somebody whom nobody brought.
-    pub(super) async fn person(&self, username: &str) -> Account {
-        self.register(username, &format!("{username}@example.org"), None).await.unwrap().account
-    }
-
-    /// Somebody whom `referrer` brought.
-    pub(super) async fn friend(&self, username: &str, referrer: &Account) -> Friend {
-        let claim = Claim::Typed(ReferralCode::parse(&referrer.referral_code).unwrap());
-        let registered =
-            self.register(username, &format!("{username}@example.org"), Some(claim)).await.unwrap();
-        let id = registered.account.id;
-        let referral = self.id(&format!("SELECT id FROM referrals WHERE referred_user_id = '{id}'")).await;
-        Friend { id, referral }
-    }
-
-    /// `count` people whom `referrer` brought.
-    pub(super) async fn friends(&self, name: &str, count: usize, referrer: &Account) -> Vec<Friend> {
-        join_all(
-            (0..count).map(|number| async move { self.friend(&format!("{name}{number}"), referrer).await }),
-        )
-        .await
-    }
-
-    /// Confirms somebody's address with the newest link, as the api does.
-    pub(super) async fn confirm(&self, user: Uuid) {
-        let newest = format!(
-            "SELECT id FROM email_verifications WHERE user_id = '{user}' ORDER BY created_at DESC, id DESC LIMIT 1"
-        );
-        let id = self.id(&newest).await;
-        let (now, key) = (self.clock.now(), &self.config.common.keys.token);
-        let mail = accounts::verification_mail(&self.pool, now, key, id).await.unwrap().unwrap();
-        accounts::verify_email(&self.pool, now, &mail.token.expose(), None).await.unwrap();
-    }
-
-    /// Deletes somebody's account, as the api does once the password is checked.
-    pub(super) async fn delete(&self, user: Uuid) {
-        let checked = accounts::own_credentials(&self.pool, user).await.unwrap().unwrap();
-        accounts::delete(&self.pool, self.clock.now(), &self.config.common.keys, &checked).await.unwrap();
     }
 
     /// Promises a job beside all others, and returns its id.
@@ -308,13 +221,6 @@ impl Desk {
     }
 }
 
-/// Somebody who was brought.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Friend {
-    pub(super) id: Uuid,
-    pub(super) referral: Uuid,
-}
-
 /// A row of the outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JobRow {
@@ -324,31 +230,6 @@ pub(super) struct JobRow {
     pub(super) last_error: String,
     /// For how many seconds nobody claims it.
     pub(super) waits: f64,
-}
-
-impl Running {
-    /// Stops it as SIGTERM does, and waits for its end.
-    pub(super) async fn stop(mut self) {
-        self.stop.send_replace(true);
-        tokio::time::timeout(PATIENCE, &mut self.work).await.unwrap().unwrap();
-    }
-
-    /// Whether it has ended by itself.
-    pub(super) fn has_ended(&self) -> bool {
-        self.work.is_finished()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.work.abort();
-    }
-}
-
-impl Drop for Relaying {
-    fn drop(&mut self) {
-        self.work.abort();
-    }
 }
 
 fn context(config: &Config, pool: &Pool, clock: &Clock) -> Context {

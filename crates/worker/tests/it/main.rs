@@ -12,6 +12,7 @@ mod consume;
 mod desk;
 mod history;
 mod ledger;
+mod locks;
 mod mail_jobs;
 mod mailer;
 mod maintenance;

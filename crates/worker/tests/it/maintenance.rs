@@ -98,6 +98,18 @@ async fn v3_what_ran_out_a_week_ago_is_purged_and_nothing_else() {
     assert_eq!(desk.count("users").await, 1);
 }
 
+#[tokio::test]
+async fn v3_a_purge_takes_any_number_of_jobs() {
+    let desk = Desk::new().await;
+    desk.sql(
+        "INSERT INTO outbox (id, queue, kind, version, payload, due_at, done_at)
+         SELECT gen_random_uuid(), 'mail', 'old', 1, '{}', now(), now() - interval '8 days' FROM generate_series(1, 12000)",
+    )
+    .await;
+    desk.run(desk.promise(&Job::Purge {}).await).await;
+    assert_eq!(desk.count("outbox WHERE kind = 'old'").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_workers_keep_one_schedule() {
     let desk = Desk::new().await;

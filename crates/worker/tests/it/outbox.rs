@@ -219,6 +219,37 @@ async fn o6_lag_is_measured_and_dead_jobs_are_listed_and_run_again_once() {
     assert_eq!(value(&worker.metrics().await, "trellis_outbox_dead", mail), Some(0.0));
 }
 
+#[tokio::test]
+async fn o6_the_lag_counts_from_when_a_job_was_due() {
+    let desk = Desk::new().await;
+    for (created, due, generation, attempts, lag) in [
+        // Held for a day, and due just now; pushed just now; put off after a failure.
+        ("1 day", "-2 seconds", 0, 0, 2),
+        ("1 day", "30 seconds", 1, 0, 0),
+        ("1 day", "-3 seconds", 9, 8, 3),
+        // Pushed again and again for ten minutes, and claimed by nobody; never pushed for as long.
+        ("600 seconds", "30 seconds", 21, 0, 600),
+        ("600 seconds", "-600 seconds", 0, 0, 600),
+    ] {
+        desk.sql(&format!(
+            "DELETE FROM outbox;
+             INSERT INTO outbox (id, queue, kind, version, payload, created_at, due_at, generation, attempts)
+             VALUES (gen_random_uuid(), 'mail', 'x', 1, '{{}}', now() - interval '{created}', now() + interval '{due}',
+                     {generation}, {attempts})"
+        ))
+        .await;
+        let states = outbox::states(&desk.pool).await.unwrap();
+        let (_, mail) = states.iter().find(|(queue, _)| queue.as_str() == "mail").unwrap();
+        assert_eq!(mail.waiting, 1);
+        let age = (desk.clock.now() - mail.oldest.unwrap()).num_seconds();
+        assert!((lag - 1..=lag + 20).contains(&age), "{age} s for {lag} s");
+    }
+    desk.sql("UPDATE outbox SET generation = 1, due_at = now() + interval '1 day', leased_until = now() + interval '1 day'")
+        .await;
+    let states = outbox::states(&desk.pool).await.unwrap();
+    assert!(states.iter().all(|(_, state)| state.waiting == 0 && state.oldest.is_none()), "held is not late");
+}
+
 async fn list(desk: &Desk) -> (String, Option<i32>) {
     command(desk, &["dead-jobs"]).await
 }

@@ -67,6 +67,16 @@ pub(super) async fn mint(
     Ok(username.map(|username| (email, username)))
 }
 
+/// Whose token it is, spent or not.
+pub(super) async fn owner_of(tx: &mut Tx, digest: &[u8]) -> QueryResult<Option<Uuid>> {
+    verifications::table
+        .filter(verifications::token_hash.eq(digest))
+        .select(verifications::user_id)
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
 /// Spends a token; returns whose it was and for which address.
 pub(super) async fn spend(
     tx: &mut Tx,

@@ -1,0 +1,82 @@
+//! People: they come, confirm and go as the api lets them, without a password to hash.
+
+use domain::accounts::{self, Account, Email, NewAccount, RegisterError, Registered, Username};
+use domain::referrals::{Claim, ReferralCode};
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::Desk;
+
+/// Somebody who was brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Friend {
+    pub(crate) id: Uuid,
+    pub(crate) referral: Uuid,
+}
+
+impl Desk {
+    /// Registers somebody, as the api does once the password is hashed.
+    pub(crate) async fn register(
+        &self,
+        username: &str,
+        email: &str,
+        claim: Option<Claim>,
+    ) -> Result<Registered, RegisterError> {
+        let new = NewAccount {
+            email: Email::parse(email).unwrap(),
+            username: Username::parse(username).unwrap(),
+            password_hash: "$argon2id$of-no-password".to_owned(),
+            claim,
+            known_as: Vec::new(),
+            request_id: None,
+        };
+        let common = &self.config.common;
+        accounts::register(&self.pool, self.clock.now(), &common.keys, common.referrals, new).await
+    }
+
+    /// Somebody whom nobody brought.
+    pub(crate) async fn person(&self, username: &str) -> Account {
+        self.register(username, &format!("{username}@example.org"), None).await.unwrap().account
+    }
+
+    /// Somebody whom `referrer` brought.
+    pub(crate) async fn friend(&self, username: &str, referrer: &Account) -> Friend {
+        let claim = Claim::Typed(ReferralCode::parse(&referrer.referral_code).unwrap());
+        let registered =
+            self.register(username, &format!("{username}@example.org"), Some(claim)).await.unwrap();
+        let id = registered.account.id;
+        let referral = self.id(&format!("SELECT id FROM referrals WHERE referred_user_id = '{id}'")).await;
+        Friend { id, referral }
+    }
+
+    /// `count` people whom `referrer` brought.
+    pub(crate) async fn friends(&self, name: &str, count: usize, referrer: &Account) -> Vec<Friend> {
+        join_all(
+            (0..count).map(|number| async move { self.friend(&format!("{name}{number}"), referrer).await }),
+        )
+        .await
+    }
+
+    /// The token of somebody's newest confirmation mail.
+    pub(crate) async fn token_of(&self, user: Uuid) -> String {
+        let newest = format!(
+            "SELECT id FROM email_verifications WHERE user_id = '{user}' ORDER BY created_at DESC, id DESC LIMIT 1"
+        );
+        let id = self.id(&newest).await;
+        let (now, key) = (self.clock.now(), &self.config.common.keys.token);
+        let mail = accounts::verification_mail(&self.pool, now, key, id).await.unwrap().unwrap();
+        mail.token.expose()
+    }
+
+    /// Confirms somebody's address, as the api does.
+    pub(crate) async fn confirm(&self, user: Uuid) {
+        let token = self.token_of(user).await;
+        accounts::verify_email(&self.pool, self.clock.now(), &token, None).await.unwrap();
+    }
+
+    /// Deletes somebody's account, as the api does once the password is checked.
+    pub(crate) async fn delete(&self, user: Uuid) {
+        let checked = accounts::own_credentials(&self.pool, user).await.unwrap().unwrap();
+        accounts::delete(&self.pool, self.clock.now(), &self.config.common.keys, &checked).await.unwrap();
+    }
+}
