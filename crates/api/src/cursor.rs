@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
-use domain::referrals::Cursor;
+use domain::page::Cursor;
 use domain::token::Key;
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;

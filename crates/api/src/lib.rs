@@ -3,6 +3,7 @@
 //! [`build`] is the one entry, for the binary and for tests.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cache;

@@ -79,7 +79,10 @@ async fn promote(email: &str) -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     let email = Email::parse(email)?;
     let pool = db::connect(&config.common.database_url, 1)?;
-    anyhow::ensure!(accounts::promote(&pool, &email).await?, "no live account has this address");
+    anyhow::ensure!(
+        accounts::promote(&pool, Clock::system().now(), &email).await?,
+        "no live account has this address"
+    );
     println!("done: from the next request on");
     Ok(())
 }

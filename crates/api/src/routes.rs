@@ -19,6 +19,7 @@ mod referrals;
 mod register;
 mod reset_password;
 mod rewards;
+mod security_events;
 mod token_refresh;
 mod verify_email;
 
@@ -47,8 +48,17 @@ pub enum Access {
     Public,
     /// A signed-in user: the handler takes a [`Caller`](crate::auth::Caller).
     User,
+    /// A signed-in programme manager, likewise a [`Caller`](crate::auth::Caller).
+    Manager,
     /// Whoever has a refresh token, which the handler looks at itself.
     Refresh,
+}
+
+impl Access {
+    /// Whether the guard looks for a session.
+    pub fn is_signed_in(self) -> bool {
+        matches!(self, Self::User | Self::Manager)
+    }
 }
 
 /// One route.
@@ -135,7 +145,7 @@ impl Row {
 
 /// Every route. Static paths come before patterns: the first match is taken.
 pub fn table() -> Vec<Row> {
-    use Access::{Public, Refresh, User};
+    use Access::{Manager, Public, Refresh, User};
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let mut rows = vec![
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
@@ -151,6 +161,8 @@ pub fn table() -> Vec<Row> {
         Row::new(patch, "/api/me/", User, me::patch),
         Row::new(delete, "/api/me/", User, me::delete),
         Row::new(post, "/api/me/password/", User, me::password),
+        Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
+        Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),

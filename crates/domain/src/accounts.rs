@@ -12,6 +12,7 @@ mod verification;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx, constraint};
 use crate::outbox::{self, Job};
@@ -40,8 +41,8 @@ pub struct NewAccount {
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
     pub known_as: Vec<Uuid>,
-    /// The request, for the logs of its jobs.
-    pub request_id: Option<String>,
+    /// The request.
+    pub trace: Trace,
 }
 
 /// Why an account was not made.
@@ -101,11 +102,15 @@ pub async fn register(
     let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
-            Some(referrals::attribute(&mut tx, now, keys, policy, attribution, new.request_id.clone()).await?)
+            Some(
+                referrals::attribute(&mut tx, now, keys, policy, attribution, new.trace.request_id.clone())
+                    .await?,
+            )
         }
         None => None,
     };
-    verification::issue(&mut tx, now, account.id, &new.email, new.request_id).await?;
+    audit::record(&mut tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
+    verification::issue(&mut tx, now, account.id, &new.email, new.trace.request_id).await?;
     tx.commit().await?;
     Ok(Registered { account, referral })
 }
@@ -213,13 +218,15 @@ pub async fn change_password(
     checked: &Credentials,
     new_hash: &str,
     keep: Uuid,
-    request_id: Option<String>,
+    trace: &Trace,
 ) -> Result<Vec<Uuid>, GuardedError> {
     let mut tx = Tx::begin(pool).await?;
     if store::lock(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
         return Err(GuardedError::Overtaken);
     }
-    let ended = set_password(&mut tx, now, checked.user_id, new_hash, Some(keep), request_id).await?;
+    let ended =
+        set_password(&mut tx, now, checked.user_id, new_hash, Some(keep), Event::PasswordChanged, trace)
+            .await?;
     tx.commit().await?;
     Ok(ended)
 }
@@ -231,12 +238,14 @@ pub(crate) async fn set_password(
     user_id: Uuid,
     new_hash: &str,
     keep: Option<Uuid>,
-    request_id: Option<String>,
+    event: Event,
+    trace: &Trace,
 ) -> Result<Vec<Uuid>, DbError> {
     store::set_password(tx, user_id, new_hash, now).await?;
     let ended = sessions::end_all(tx, now, user_id, keep, "password_changed").await?;
     crate::recovery::void_all(tx, now, user_id).await?;
-    let options = outbox::Options { request_id, ..outbox::Options::default() };
+    audit::record(tx, now, Entry::own(user_id, event), trace).await?;
+    let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
     outbox::enqueue(tx, &Job::SendPasswordChanged { user_id }, options).await?;
     Ok(ended)
 }
@@ -270,6 +279,7 @@ pub async fn delete(
     now: DateTime<Utc>,
     keys: &Keys,
     checked: &Credentials,
+    trace: &Trace,
 ) -> Result<Vec<Uuid>, GuardedError> {
     let mut tx = Tx::begin(pool).await?;
     let user_id = checked.user_id;
@@ -278,6 +288,10 @@ pub async fn delete(
     }
     let ended = sessions::end_all(&mut tx, now, user_id, None, "account_deleted").await?;
     sessions::forget_origins(&mut tx, user_id).await?;
+    audit::forget_networks(&mut tx, user_id).await?;
+    // The deletion itself is remembered without its network too.
+    let trace = Trace { ip_hash: None, ..trace.clone() };
+    audit::record(&mut tx, now, Entry::own(user_id, Event::AccountDeleted), &trace).await?;
     crate::recovery::forget(&mut tx, user_id).await?;
     verification::forget(&mut tx, user_id).await?;
     referrals::close_for_deleted(&mut tx, now, user_id).await?;
@@ -302,7 +316,11 @@ pub(crate) fn identity_hash(keys: &Keys, email: &Email) -> [u8; crate::token::LE
 }
 
 /// Gives the role of programme manager to the account with this address. Returns whether there is one.
-pub async fn promote(pool: &Pool, email: &Email) -> Result<bool, DbError> {
-    let mut connection = db::get(pool).await?;
-    Ok(store::promote(&mut connection, email).await?)
+pub async fn promote(pool: &Pool, now: DateTime<Utc>, email: &Email) -> Result<bool, DbError> {
+    let mut tx = Tx::begin(pool).await?;
+    let Some(user_id) = store::promote(&mut tx, email).await? else { return Ok(false) };
+    let entry = Entry { actor: Actor::Operator, ..Entry::own(user_id, Event::RoleGranted) };
+    audit::record(&mut tx, now, entry, &Trace::default()).await?;
+    tx.commit().await?;
+    Ok(true)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, outbox, recovery, sessions};
+use crate::{accounts, audit, outbox, recovery, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -20,14 +20,18 @@ pub struct Purged {
     pub tokens: usize,
     /// Jobs that were done.
     pub jobs: usize,
+    /// Security events of more than a year ago.
+    pub events: usize,
 }
 
-/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later.
+/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; forgets the networks of security
+/// events after 90 days and the events after a year.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     Ok(Purged {
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await? + recovery::purge(pool, before).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
+        events: audit::purge(pool, now).await?,
     })
 }

@@ -4,12 +4,14 @@
 //! private `store`; other features call its functions, never its store.
 
 pub mod accounts;
+pub mod audit;
 pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod housekeeping;
 pub mod outbox;
+pub mod page;
 pub mod queue;
 pub mod recovery;
 pub mod redis;

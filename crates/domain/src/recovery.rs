@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::accounts::{self, Email};
+use crate::audit::{Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
@@ -135,7 +136,7 @@ pub async fn redeem(
     token: &str,
     target: &ResetTarget,
     new_hash: &str,
-    request_id: Option<String>,
+    trace: &Trace,
 ) -> Result<Vec<Uuid>, ResetError> {
     let token = Token::parse(token).map_err(|_| ResetError::InvalidToken)?;
     let mut tx = Tx::begin(pool).await?;
@@ -143,7 +144,9 @@ pub async fn redeem(
     if !store::spend(&mut tx, token.digest().as_slice(), target.user_id, now).await? {
         return Err(ResetError::InvalidToken);
     }
-    let ended = accounts::set_password(&mut tx, now, target.user_id, new_hash, None, request_id).await?;
+    let ended =
+        accounts::set_password(&mut tx, now, target.user_id, new_hash, None, Event::PasswordReset, trace)
+            .await?;
     tx.commit().await?;
     Ok(ended)
 }

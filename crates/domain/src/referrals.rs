@@ -18,11 +18,12 @@ use crate::accounts::{Account, Email, identity_hash};
 use crate::config::{Keys, QualifiesOn, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job, Lease, OutboxError};
+use crate::page::Cursor;
 use crate::rewards;
 use abuse::{Facts, Refusal};
 pub use code::{MalformedCode, ReferralCode};
 pub use stats::{Discount, NextMilestone, Stats, stats};
-pub use store::{Cursor, ReferralView};
+pub use store::ReferralView;
 
 /// A referral whose address is not confirmed by then is over.
 const PATIENCE: TimeDelta = TimeDelta::days(30);

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::db::{self, Connection, DbError, Pool, Tx};
-use crate::referrals::Cursor;
+use crate::page::Cursor;
 use crate::token::Token;
 pub use amount::Amount;
 pub use check::{INVARIANTS, Invariant, Violations, check_ledger};

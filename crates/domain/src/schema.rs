@@ -214,6 +214,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    security_events (id) {
+        id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        actor -> Text,
+        actor_id -> Nullable<Uuid>,
+        event -> Text,
+        subject_id -> Nullable<Uuid>,
+        reason -> Nullable<Text>,
+        ip_hash -> Nullable<Binary>,
+        request_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
 diesel::joinable!(referral_counters -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 
@@ -235,4 +250,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     premium_periods,
     discounts,
     outbox,
+    security_events,
 );

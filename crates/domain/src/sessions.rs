@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::accounts::Credentials;
+use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
@@ -67,6 +68,7 @@ pub async fn start(
     now: DateTime<Utc>,
     checked: &Credentials,
     origin: &Origin,
+    trace: &Trace,
 ) -> Result<Started, StartError> {
     let refresh = Token::random();
     let session_id = Uuid::now_v7();
@@ -91,6 +93,8 @@ pub async fn start(
         .await
         .map_err(DbError::from)?;
     crate::recovery::void_all(&mut tx, now, checked.user_id).await?;
+    let entry = Entry::own(checked.user_id, Event::SignedIn).about(session_id);
+    audit::record(&mut tx, now, entry, trace).await?;
     tx.commit().await?;
     Ok(Started { session_id, user_id: checked.user_id, refresh, expires_at })
 }
@@ -141,6 +145,7 @@ pub async fn refresh(
     now: DateTime<Utc>,
     key: &Key,
     token: &Token,
+    trace: &Trace,
 ) -> Result<Started, RefreshError> {
     let mut tx = Tx::begin(pool).await?;
     let found = store::lock_token(&mut tx, token.digest().as_slice(), now).await?;
@@ -165,7 +170,11 @@ pub async fn refresh(
         Some(_) => {
             store::end(&mut tx, parent.session_id, now, "refresh_reused").await?;
             let job = Job::SendRefreshReused { session_id: parent.session_id };
-            outbox::enqueue(&mut tx, &job, outbox::Options::default()).await?;
+            let options =
+                outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
+            outbox::enqueue(&mut tx, &job, options).await?;
+            let entry = Entry { actor: Actor::Unknown, ..Entry::own(parent.user_id, Event::RefreshReused) };
+            audit::record(&mut tx, now, entry.about(parent.session_id), trace).await?;
             tx.commit().await?;
             return Err(RefreshError::Reused { session_id: parent.session_id });
         }
@@ -179,10 +188,21 @@ pub async fn refresh(
     })
 }
 
-/// Ends one session of a user. Returns whether it was live.
-pub async fn end(pool: &Pool, now: DateTime<Utc>, session_id: Uuid, reason: &str) -> Result<bool, DbError> {
-    let mut connection = db::get(pool).await?;
-    Ok(store::end(&mut connection, session_id, now, reason).await?)
+/// Ends one's own session. Returns whether it was live.
+pub async fn sign_out(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    session_id: Uuid,
+    trace: &Trace,
+) -> Result<bool, DbError> {
+    let mut tx = Tx::begin(pool).await?;
+    let ended = store::end(&mut tx, session_id, now, "logout").await?;
+    if ended {
+        audit::record(&mut tx, now, Entry::own(user_id, Event::SignedOut).about(session_id), trace).await?;
+    }
+    tx.commit().await?;
+    Ok(ended)
 }
 
 /// Ends all sessions of a user but `keep`, by raising the epoch. The caller holds the lock on the user's row. Returns

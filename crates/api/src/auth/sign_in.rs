@@ -1,8 +1,9 @@
-//! The answer to somebody who signed in, or whose session goes on: the same from both endpoints.
+//! Letting somebody in, and the answer to whoever signed in or whose session goes on: the same from all endpoints.
 
-use actix_web::HttpResponse;
-use domain::accounts::Account;
-use domain::sessions::Started;
+use actix_web::{HttpRequest, HttpResponse};
+use domain::accounts::{self, Account, Credentials};
+use domain::audit::Trace;
+use domain::sessions::{self, Started};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -10,7 +11,8 @@ use uuid::Uuid;
 use super::jwt::Access;
 use super::{Transport, cookies, csrf};
 use crate::app::State;
-use crate::problem::Problem;
+use crate::client_ip;
+use crate::problem::{Code, Problem};
 use crate::reply::User;
 
 /// What a browser gets: its tokens are in cookies.
@@ -46,6 +48,23 @@ pub enum Reply {
     Bearer(BearerReply),
     /// With the cookie transport.
     Cookie(CookieReply),
+}
+
+/// Lets somebody in who just proved to be the owner of `checked`: starts a session and answers with its tokens. Every way
+/// of signing in ends here.
+pub async fn enter(
+    state: &State,
+    request: &HttpRequest,
+    trace: &Trace,
+    transport: Transport,
+    checked: &Credentials,
+) -> Result<HttpResponse, Problem> {
+    let origin = client_ip::session_origin(request, &state.config.trusted_proxies);
+    let started = sessions::start(&state.pool, state.clock.now(), checked, &origin, trace).await?;
+    tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
+    let account = accounts::find(&state.pool, started.user_id).await?;
+    let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
+    reply(state, transport, account, &started)
 }
 
 /// Answers with the tokens of a session, in the client's transport.

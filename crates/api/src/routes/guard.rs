@@ -5,15 +5,16 @@ use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder, Route};
 
+use domain::accounts;
 use domain::cache::Kind;
 use tracing::{Instrument as _, Span};
 
 use super::Access;
 use crate::app::State;
-use crate::auth::{self, Transport, csrf};
+use crate::auth::{self, Caller, Transport, csrf};
 use crate::limits::policy::Policy;
 use crate::middleware::context;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// What a row says about who may come in.
 #[derive(Clone, Debug)]
@@ -90,13 +91,22 @@ async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
     if is_unsafe {
         csrf::check_origin(request.headers(), &state.config)?;
     }
-    if guard.access == Access::User {
+    if guard.access.is_signed_in() {
         let (caller, prefetched) = auth::authenticate(state, request.headers(), guard.prefetch).await?;
         if is_unsafe && caller.transport == Transport::Cookie {
             csrf::check_token(request.headers(), &state.keys().csrf, caller.session_id)?;
+        }
+        if guard.access == Access::Manager && !is_manager(state, caller).await? {
+            return Err(Problem::new(Code::Forbidden));
         }
         context.caller.set(Some(caller));
         context.prefetched.set(prefetched);
     }
     Ok(())
+}
+
+/// Asked of PostgreSQL each time: a role that was taken away is gone at once.
+async fn is_manager(state: &State, caller: Caller) -> Result<bool, Problem> {
+    let account = accounts::find(&state.pool, caller.user_id).await?;
+    Ok(account.is_some_and(|account| account.is_manager()))
 }

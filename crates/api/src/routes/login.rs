@@ -5,13 +5,13 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Credentials, Email, Password};
-use domain::sessions;
+use domain::audit;
 use utoipa::ToSchema;
 
 use crate::app::{Shared, State};
+use crate::audit::Traced;
 use crate::auth::{Transport, sign_in};
 use crate::body::Fields;
-use crate::client_ip;
 use crate::limits::Throttle;
 use crate::problem::{Code, Problem};
 
@@ -46,6 +46,7 @@ pub(super) const TRANSPORTS: [(&str, Transport); 2] =
 pub(super) async fn post(
     state: Shared,
     request: HttpRequest,
+    Traced(trace): Traced,
     throttle: Throttle,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -56,15 +57,14 @@ pub(super) async fn post(
 
     let pass = throttle.admit(&subject(&identifier)).await?;
     let found = accounts::credentials(&state.pool, &identifier).await?;
-    let checked = check(&state, found, password).await?;
+    let known = found.as_ref().map(|found| found.user_id);
+    let Some(checked) = check(&state, found, password).await? else {
+        tracing::info!(user_id = known.map(tracing::field::display), "a sign-in failed");
+        audit::sign_in_failed(&state.pool, state.clock.now(), known, &trace).await?;
+        return Err(Problem::new(Code::InvalidCredentials));
+    };
     throttle.give_back(pass).await;
-
-    let origin = client_ip::session_origin(&request, &state.config.trusted_proxies);
-    let started = sessions::start(&state.pool, state.clock.now(), &checked, &origin).await?;
-    tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
-    let account = accounts::find(&state.pool, started.user_id).await?;
-    let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
-    sign_in::reply(&state, transport, account, &started)
+    sign_in::enter(&state, &request, &trace, transport, &checked).await
 }
 
 /// What attempts are counted by: the name that was typed, in its one form. Were they counted by the account that it names,
@@ -81,23 +81,21 @@ async fn check(
     state: &State,
     found: Option<Credentials>,
     password: Password,
-) -> Result<Credentials, Problem> {
+) -> Result<Option<Credentials>, Problem> {
     let Some((credentials, hash)) = found.and_then(|found| Some((found.clone(), found.password_hash?)))
     else {
         state.hasher.verify_nobody(password.into_secret()).await?;
-        tracing::info!("a sign-in failed");
-        return Err(Problem::new(Code::InvalidCredentials));
+        return Ok(None);
     };
     let verdict = state.hasher.verify(password.clone().into_secret(), &hash).await?;
     if !verdict.ok {
-        tracing::info!(user_id = %credentials.user_id, "a sign-in failed");
-        return Err(Problem::new(Code::InvalidCredentials));
+        return Ok(None);
     }
     if verdict.needs_rehash {
         let new = state.hasher.hash(password.into_secret()).await?;
         accounts::rehash(&state.pool, credentials.user_id, &hash, &new).await?;
     }
-    Ok(credentials)
+    Ok(Some(credentials))
 }
 
 /// The credentials of a signed-in user who typed the password again.

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use domain::sessions;
 
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::problem::Problem;
 
@@ -14,8 +15,12 @@ use crate::problem::Problem;
     post, path = "/api/logout/", tag = "accounts",
     responses((status = 204, description = "The session has ended")),
 )]
-pub(super) async fn post(state: Shared, caller: Caller) -> Result<HttpResponse, Problem> {
-    sessions::end(&state.pool, state.clock.now(), caller.session_id, "logout").await?;
+pub(super) async fn post(
+    state: Shared,
+    Traced(trace): Traced,
+    caller: Caller,
+) -> Result<HttpResponse, Problem> {
+    sessions::sign_out(&state.pool, state.clock.now(), caller.user_id, caller.session_id, &trace).await?;
     state.sessions.forget(&[caller.session_id]).await;
     let mut response = HttpResponse::NoContent();
     for cookie in state.cookies.signed_out() {

@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 use super::login::check_again;
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields};
-use crate::middleware::RequestId;
 use crate::problem::Problem;
 use crate::reply::User;
 
@@ -85,13 +85,14 @@ pub(super) async fn patch(
 )]
 pub(super) async fn delete(
     state: Shared,
+    Traced(trace): Traced,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let password = fields.parse("password", Password::typed);
     let password = fields.finish(password)?;
     let checked = check_again(&state, caller.user_id, password).await?;
-    let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked).await?;
+    let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked, &trace).await?;
     state.sessions.forget(&ended).await;
     tracing::info!(user_id = %caller.user_id, "an account was deleted");
     let mut response = HttpResponse::Accepted();
@@ -110,7 +111,7 @@ pub(super) async fn delete(
 )]
 pub(super) async fn password(
     state: Shared,
-    id: RequestId,
+    Traced(trace): Traced,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -126,8 +127,7 @@ pub(super) async fn password(
     let hash = state.hasher.hash(new.into_secret()).await?;
     let now = state.clock.now();
     let ended =
-        accounts::change_password(&state.pool, now, &checked, &hash, caller.session_id, Some(id.to_string()))
-            .await?;
+        accounts::change_password(&state.pool, now, &checked, &hash, caller.session_id, &trace).await?;
     state.sessions.forget(&ended).await;
     state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "a password was changed");

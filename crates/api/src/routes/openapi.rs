@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 
 use super::{
     Access, Row, forgot_password, health, login, logout, me, referral_codes, referral_stats, referrals,
-    register, reset_password, rewards, table, token_refresh, verify_email,
+    register, reset_password, rewards, security_events, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -35,13 +35,14 @@ pub(super) const PATH: &str = "/api/openapi.json";
     paths(
         register::post, login::post, logout::post, token_refresh::post, forgot_password::post, reset_password::post,
         verify_email::post, verify_email::resend, me::get, me::patch, me::delete, me::password, referrals::get,
-        referral_stats::get, referral_codes::get, referral_codes::follow, rewards::get, health::live, health::ready,
+        referral_stats::get, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, health::live, health::ready,
     ),
     components(schemas(Schema)),
     tags(
         (name = "accounts", description = "Signing up, in and out"),
         (name = "referrals", description = "Inviting friends"),
         (name = "rewards", description = "What inviting friends gave"),
+        (name = "managers", description = "For programme managers"),
         (name = "operations", description = "For whoever runs it"),
     ),
 )]
@@ -83,7 +84,7 @@ pub fn document() -> Value {
 /// Adds to an operation what its row says.
 fn complete(operation: &mut Value, row: &Row) {
     operation["operationId"] = operation_id(row).into();
-    if row.access == Access::User {
+    if row.access.is_signed_in() {
         operation["security"] = if row.is_unsafe() {
             json!([{ "bearer": [] }, { "cookie": [], "csrf": [] }])
         } else {
@@ -102,6 +103,9 @@ fn complete(operation: &mut Value, row: &Row) {
 /// The problems that come from what stands in front of a handler.
 fn problems_of(operation: &Value, row: &Row) -> Vec<Code> {
     let mut codes = vec![Code::BadRequest, Code::RateLimited, Code::Internal, Code::Unavailable];
+    if row.access == Access::Manager {
+        codes.push(Code::Forbidden);
+    }
     if row.access != Access::Public {
         codes.push(Code::Unauthenticated);
     }

@@ -2,7 +2,8 @@
 
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
-use domain::referrals::{self, Cursor, ReferralStatus, ReferralView};
+use domain::page::Cursor;
+use domain::referrals::{self, ReferralStatus, ReferralView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;

@@ -8,10 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::auth::MaybeCaller;
 use crate::body::Fields;
 use crate::limits::Throttle;
-use crate::middleware::RequestId;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::User;
@@ -72,7 +72,7 @@ pub(super) struct Referral {
 )]
 pub(super) async fn post(
     state: Shared,
-    id: RequestId,
+    Traced(trace): Traced,
     request: HttpRequest,
     caller: MaybeCaller,
     throttle: Throttle,
@@ -107,7 +107,7 @@ pub(super) async fn post(
         password_hash,
         claim,
         known_as: known_as.into_iter().flatten().collect(),
-        request_id: Some(id.to_string()),
+        trace,
     };
     let policy = state.config.common.referrals;
     let Registered { account, referral } =

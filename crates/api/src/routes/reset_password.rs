@@ -6,8 +6,8 @@ use domain::recovery;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::body::{Complaint, Fields};
-use crate::middleware::RequestId;
 use crate::problem::Problem;
 
 /// The token of the mail, and the new password.
@@ -30,7 +30,11 @@ pub(super) struct Body {
               (status = 400, description = "`invalid_token`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
-pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Result<HttpResponse, Problem> {
+pub(super) async fn post(
+    state: Shared,
+    Traced(trace): Traced,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
     let shortest = state.config.password_min_length;
     let token = fields.text("token", 128);
     let password = fields.parse("password", |text| {
@@ -45,7 +49,7 @@ pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Re
         Password::choose(&password, shortest, &own).map_err(|error| Problem::of_field("/password", error))?;
     let hash = state.hasher.hash(chosen.into_secret()).await?;
     let now = state.clock.now();
-    let ended = recovery::redeem(&state.pool, now, &token, &target, &hash, Some(id.to_string())).await?;
+    let ended = recovery::redeem(&state.pool, now, &token, &target, &hash, &trace).await?;
     state.sessions.forget(&ended).await;
     state.wake.wake();
     tracing::info!(user_id = %target.user_id, "a password was reset");

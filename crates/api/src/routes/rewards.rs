@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
-use domain::referrals::Cursor;
+use domain::page::Cursor;
 use domain::rewards::{self, RewardView};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -2,11 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts;
+use domain::audit::Trace;
 use domain::sessions::{self, RefreshError, Started};
 use domain::token::Token;
 use utoipa::ToSchema;
 
 use crate::app::{Shared, State};
+use crate::audit::Traced;
 use crate::auth::{Transport, cookies, csrf, sign_in};
 use crate::body::{Complaint, OptionalFields};
 use crate::problem::Problem;
@@ -46,13 +48,13 @@ pub(super) async fn post(
             sessions::session_of(&state.pool, &token).await?.ok_or_else(Problem::unauthenticated)?;
         csrf::check_token(request.headers(), &state.keys().csrf, session)?;
     }
-    let started = refresh(&state, &token).await?;
+    let started = refresh(&state, &token, &Traced::of(&request)?.0).await?;
     let account = accounts::find(&state.pool, started.user_id).await?.ok_or_else(Problem::unauthenticated)?;
     sign_in::reply(&state, transport, account, &started)
 }
 
-async fn refresh(state: &State, token: &Token) -> Result<Started, Problem> {
-    let result = sessions::refresh(&state.pool, state.clock.now(), &state.keys().token, token).await;
+async fn refresh(state: &State, token: &Token, trace: &Trace) -> Result<Started, Problem> {
+    let result = sessions::refresh(&state.pool, state.clock.now(), &state.keys().token, token, trace).await;
     if let Err(RefreshError::Reused { session_id }) = &result {
         tracing::warn!(%session_id, "a refresh token was used twice: its session was ended");
         state.sessions.forget(&[*session_id]).await;

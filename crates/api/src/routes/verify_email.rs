@@ -5,6 +5,7 @@ use domain::accounts;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::Fields;
 use crate::middleware::RequestId;
@@ -28,10 +29,14 @@ pub(super) struct Body {
               (status = 400, description = "`invalid_token`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
-pub(super) async fn post(state: Shared, id: RequestId, mut fields: Fields) -> Result<HttpResponse, Problem> {
+pub(super) async fn post(
+    state: Shared,
+    Traced(trace): Traced,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
     let token = fields.text("token", 128);
     let token = fields.finish(token)?;
-    accounts::verify_email(&state.pool, state.clock.now(), &token, Some(id.to_string())).await?;
+    accounts::verify_email(&state.pool, state.clock.now(), &token, &trace).await?;
     state.wake.wake();
     Ok(HttpResponse::NoContent().finish())
 }

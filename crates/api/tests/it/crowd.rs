@@ -33,7 +33,7 @@ impl<'a> Crowd<'a> {
                 password_hash: "$argon2id$of-no-password".to_owned(),
                 claim: Some(Claim::Typed(ReferralCode::parse(code).unwrap())),
                 known_as: Vec::new(),
-                request_id: None,
+                trace: domain::audit::Trace::default(),
             };
             let (now, Common { keys, referrals, .. }) = (self.app.clock.now(), &self.common);
             let registered = accounts::register(&self.pool, now, keys, *referrals, new).await.unwrap();
@@ -53,6 +53,8 @@ impl<'a> Crowd<'a> {
         let (now, key) = (self.app.clock.now(), &self.common.keys.token);
         let mail =
             accounts::verification_mail(&self.pool, now, key, id.parse().unwrap()).await.unwrap().unwrap();
-        accounts::verify_email(&self.pool, now, &mail.token.expose(), None).await.unwrap();
+        accounts::verify_email(&self.pool, now, &mail.token.expose(), &domain::audit::Trace::default())
+            .await
+            .unwrap();
     }
 }

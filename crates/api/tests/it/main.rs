@@ -33,6 +33,7 @@ mod register;
 mod reset_password;
 mod rewards;
 mod route_coverage;
+mod security_events;
 mod support;
 mod timing;
 mod token_refresh;

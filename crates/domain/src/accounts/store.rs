@@ -32,6 +32,13 @@ pub struct Account {
     pub password_changed_at: Option<DateTime<Utc>>,
 }
 
+impl Account {
+    /// Whether it may do what only programme managers may.
+    pub fn is_manager(&self) -> bool {
+        self.role == "admin"
+    }
+}
+
 /// An address never reaches a log by way of `{:?}`.
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -219,10 +226,11 @@ pub(super) async fn bury(
     Ok(())
 }
 
-pub(super) async fn promote(connection: &mut Connection, email: &Email) -> QueryResult<bool> {
-    let updated = diesel::update(users::table.filter(users::email.eq(email.as_str()).and(alive())))
+pub(super) async fn promote(connection: &mut Connection, email: &Email) -> QueryResult<Option<Uuid>> {
+    diesel::update(users::table.filter(users::email.eq(email.as_str()).and(alive())))
         .set(users::role.eq("admin"))
-        .execute(connection)
-        .await?;
-    Ok(updated == 1)
+        .returning(users::id)
+        .get_result(connection)
+        .await
+        .optional()
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::Email;
-
+use crate::audit::{self, Entry, Event, Trace};
 use crate::db::{DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::referrals;
@@ -105,19 +105,21 @@ pub async fn verify_email(
     pool: &Pool,
     now: DateTime<Utc>,
     token: &str,
-    request_id: Option<String>,
+    trace: &Trace,
 ) -> Result<(), VerifyError> {
     let token = Token::parse(token).map_err(|_| VerifyError::InvalidToken)?;
     let mut tx = Tx::begin(pool).await?;
     // The account's row first, as whoever deletes the account takes it: neither waits for the other in a ring.
-    let owner = store::owner_of(&mut tx, token.digest().as_slice()).await?.ok_or(VerifyError::InvalidToken)?;
+    let owner =
+        store::owner_of(&mut tx, token.digest().as_slice()).await?.ok_or(VerifyError::InvalidToken)?;
     super::store::lock(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
     let spent = store::spend(&mut tx, token.digest().as_slice(), now).await?;
     let (user_id, email) = spent.ok_or(VerifyError::InvalidToken)?;
     if !super::store::verify(&mut tx, user_id, &email, now).await? {
         return Err(VerifyError::InvalidToken);
     }
-    referrals::verified(&mut tx, now, user_id, request_id).await?;
+    audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
+    referrals::verified(&mut tx, now, user_id, trace.request_id.clone()).await?;
     Ok(tx.commit().await?)
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{ReferralCode, ReferralStatus, Referrer};
 use crate::accounts::Email;
 use crate::db::{Connection, Tx};
+use crate::page::Cursor;
 use crate::schema::{
     deleted_identities, referral_counters as counters, referral_visits as visits, referrals, users,
 };
@@ -52,15 +53,6 @@ pub(super) struct SidesState {
 #[derive(Queryable)]
 pub(super) struct Due {
     pub(super) qualifies_at: DateTime<Utc>,
-}
-
-/// A place in a list that is ordered by time, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// The time of the last item seen.
-    pub at: DateTime<Utc>,
-    /// Its id, which orders items of one instant.
-    pub id: Uuid,
 }
 
 /// A referral, as its referrer sees it: nothing of the other person but the username.

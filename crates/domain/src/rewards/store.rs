@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Amount, Beneficiary, Grant, RewardKind, Sides};
 use crate::db::{Connection, Tx};
-use crate::referrals::Cursor;
+use crate::page::Cursor;
 use crate::schema::{
     balances, discounts, ledger_entries, premium_periods as premium, reward_decisions as decisions,
     reward_rules as rules, rewards,

@@ -26,6 +26,7 @@ pub(super) async fn purge(context: &Context, lease: &Lease) -> Result<(), JobErr
         sessions = purged.sessions,
         tokens = purged.tokens,
         jobs = purged.jobs,
+        events = purged.events,
         "removed what had run out"
     );
     Ok(outbox::complete_alone(&context.pool, lease).await?)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::accounts::{self, VerifyError};
+use domain::audit::Trace;
 use domain::outbox::Job;
 use domain::referrals;
 use testkit::app::eventually;
@@ -42,7 +43,7 @@ async fn a_confirmation_waits_for_a_deletion_and_not_both_for_each_other() {
     waiting(&desk, 1).await;
     let confirming = {
         let (pool, now) = (desk.pool.clone(), desk.clock.now());
-        tokio::spawn(async move { accounts::verify_email(&pool, now, &token, None).await })
+        tokio::spawn(async move { accounts::verify_email(&pool, now, &token, &Trace::default()).await })
     };
     waiting(&desk, 2).await;
     gate.batch_execute("COMMIT").await.unwrap();

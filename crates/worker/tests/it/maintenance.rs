@@ -99,6 +99,21 @@ async fn v3_what_ran_out_a_week_ago_is_purged_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn v3_security_events_forget_networks_after_90_days_and_go_after_a_year() {
+    let desk = Desk::new().await;
+    for days in [1, 91, 364, 367] {
+        desk.sql(&format!(
+            "INSERT INTO security_events (id, actor, event, ip_hash, created_at)
+             VALUES (gen_random_uuid(), 'unknown', 'sign_in_failed', '\\x01', now() - interval '{days} days')"
+        ))
+        .await;
+    }
+    desk.run(desk.promise(&Job::Purge {}).await).await;
+    assert_eq!(desk.count("security_events").await, 3);
+    assert_eq!(desk.count("security_events WHERE ip_hash IS NOT NULL").await, 1);
+}
+
+#[tokio::test]
 async fn v3_a_purge_takes_any_number_of_jobs() {
     let desk = Desk::new().await;
     desk.sql(

@@ -1,6 +1,7 @@
 //! People: they come, confirm and go as the api lets them, without a password to hash.
 
 use domain::accounts::{self, Account, Email, NewAccount, RegisterError, Registered, Username};
+use domain::audit::Trace;
 use domain::referrals::{Claim, ReferralCode};
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ impl Desk {
             password_hash: "$argon2id$of-no-password".to_owned(),
             claim,
             known_as: Vec::new(),
-            request_id: None,
+            trace: Trace::default(),
         };
         let common = &self.config.common;
         accounts::register(&self.pool, self.clock.now(), &common.keys, common.referrals, new).await
@@ -71,12 +72,14 @@ impl Desk {
     /// Confirms somebody's address, as the api does.
     pub(crate) async fn confirm(&self, user: Uuid) {
         let token = self.token_of(user).await;
-        accounts::verify_email(&self.pool, self.clock.now(), &token, None).await.unwrap();
+        accounts::verify_email(&self.pool, self.clock.now(), &token, &Trace::default()).await.unwrap();
     }
 
     /// Deletes somebody's account, as the api does once the password is checked.
     pub(crate) async fn delete(&self, user: Uuid) {
         let checked = accounts::own_credentials(&self.pool, user).await.unwrap().unwrap();
-        accounts::delete(&self.pool, self.clock.now(), &self.config.common.keys, &checked).await.unwrap();
+        accounts::delete(&self.pool, self.clock.now(), &self.config.common.keys, &checked, &Trace::default())
+            .await
+            .unwrap();
     }
 }

@@ -1,0 +1,170 @@
+//! The record of security events: who did what to which account, in the transaction that did it. Append-only.
+//!
+//! It holds ids, a keyed hash of the network and the request's id: no address, no name, no secret.
+
+mod store;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::db::{self, Connection, DbError, Pool};
+use crate::page::Cursor;
+pub use store::SecurityEvent;
+
+/// How long the hash of a network is kept.
+const NETWORK_KEPT: TimeDelta = TimeDelta::days(90);
+
+/// How long a row is kept.
+const ROW_KEPT: TimeDelta = TimeDelta::days(365);
+
+/// Where a change came from.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The request, for the logs of its jobs too.
+    pub request_id: Option<String>,
+    /// Keyed hash of the prefix of the client's address.
+    pub ip_hash: Option<Vec<u8>>,
+}
+
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The holder of the account.
+    Account(Uuid),
+    /// A programme manager.
+    Manager(Uuid),
+    /// Somebody at the command line.
+    Operator,
+    /// A rule of the system itself.
+    System,
+    /// Nobody who could be known.
+    Unknown,
+}
+
+impl Actor {
+    fn columns(self) -> (&'static str, Option<Uuid>) {
+        match self {
+            Self::Account(id) => ("account", Some(id)),
+            Self::Manager(id) => ("manager", Some(id)),
+            Self::Operator => ("operator", None),
+            Self::System => ("system", None),
+            Self::Unknown => ("unknown", None),
+        }
+    }
+}
+
+macro_rules! events {
+    ($($name:ident = $slug:literal, $meaning:literal;)*) => {
+        /// What happened. A closed set: add, never rename.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Event {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Event {
+            /// Every event.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name in the record and in the API.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $slug,)* }
+            }
+        }
+    };
+}
+
+events! {
+    AccountCreated = "account_created", "The account was made.";
+    AccountDeleted = "account_deleted", "The account was deleted.";
+    EmailVerified = "email_verified", "The address was confirmed.";
+    SignedIn = "signed_in", "A session started.";
+    SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";
+    SignedOut = "signed_out", "A session was ended by its holder.";
+    RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
+    PasswordChanged = "password_changed", "The password was changed with the old one.";
+    PasswordReset = "password_reset", "The password was set by a mailed link.";
+    RoleGranted = "role_granted", "The account became a programme manager's.";
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Whose account.
+    pub user_id: Option<Uuid>,
+    /// Who did it.
+    pub actor: Actor,
+    /// What.
+    pub event: Event,
+    /// The session, factor, identity or referral that it is about.
+    pub subject_id: Option<Uuid>,
+    /// Why, when somebody gave a reason.
+    pub reason: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    /// What the holder of an account did.
+    pub fn own(user_id: Uuid, event: Event) -> Self {
+        Self { user_id: Some(user_id), actor: Actor::Account(user_id), event, subject_id: None, reason: None }
+    }
+
+    /// About this session, factor, identity or referral.
+    #[must_use]
+    pub fn about(self, subject_id: Uuid) -> Self {
+        Self { subject_id: Some(subject_id), ..self }
+    }
+}
+
+/// Writes an entry, in the transaction of what it tells of.
+pub async fn record(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    entry: Entry<'_>,
+    trace: &Trace,
+) -> Result<(), DbError> {
+    Ok(store::insert(connection, now, entry, trace).await?)
+}
+
+/// Writes that a sign-in failed. The same work whether it named an account or not.
+pub async fn sign_in_failed(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Option<Uuid>,
+    trace: &Trace,
+) -> Result<(), DbError> {
+    let entry =
+        Entry { user_id, actor: Actor::Unknown, event: Event::SignInFailed, subject_id: None, reason: None };
+    let mut connection = db::get(pool).await?;
+    record(&mut connection, now, entry, trace).await
+}
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Of this account only.
+    pub user_id: Option<Uuid>,
+    /// Of this kind only.
+    pub event: Option<Event>,
+}
+
+/// Events, newest first, after `after`; at most `limit`.
+pub async fn list(
+    pool: &Pool,
+    filter: Filter,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<SecurityEvent>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::list(&mut connection, filter, after, limit).await?)
+}
+
+/// Forgets from where a user's events came.
+pub(crate) async fn forget_networks(connection: &mut Connection, user_id: Uuid) -> Result<(), DbError> {
+    Ok(store::forget_networks(connection, user_id).await?)
+}
+
+/// Forgets networks after 90 days and rows after a year. Returns how many rows went.
+pub(crate) async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
+    let mut connection = db::get(pool).await?;
+    store::forget_networks_before(&mut connection, now - NETWORK_KEPT).await?;
+    Ok(store::delete_before(&mut connection, now - ROW_KEPT).await?)
+}

@@ -1,0 +1,2 @@
+DROP TABLE security_events;
+DROP FUNCTION keep_security_events();
