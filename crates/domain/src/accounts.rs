@@ -255,6 +255,12 @@ pub(crate) async fn lock(tx: &mut Tx, user_id: Uuid) -> Result<Option<i32>, DbEr
     Ok(store::lock(tx, user_id).await?)
 }
 
+/// As [`lock`], beside others who only need the row to stay as it is: a password change waits for them and they for it, but
+/// not they for each other.
+pub(crate) async fn lock_shared(tx: &mut Tx, user_id: Uuid) -> Result<Option<i32>, DbError> {
+    Ok(store::lock_shared(tx, user_id).await?)
+}
+
 /// The live account with this address.
 pub(crate) async fn find_by_email(tx: &mut Tx, email: &str) -> Result<Option<Account>, DbError> {
     Ok(store::find_by_email(tx, email).await?)

@@ -75,7 +75,7 @@ pub async fn start(
     let user_agent: String = origin.user_agent.chars().take(LONGEST_USER_AGENT).collect();
     let expires_at = now + LIFETIME;
     let mut tx = Tx::begin(pool).await?;
-    if crate::accounts::lock(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
+    if crate::accounts::lock_shared(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
         return Err(StartError::Overtaken);
     }
     let row = store::NewSession {

@@ -175,6 +175,17 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<i32>> {
         .optional()
 }
 
+/// As [`lock`], beside others who only need the row to stay as it is.
+pub(super) async fn lock_shared(tx: &mut Tx, id: Uuid) -> QueryResult<Option<i32>> {
+    users::table
+        .filter(users::id.eq(id).and(users::deleted_at.is_null()))
+        .select(users::session_epoch)
+        .for_share()
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
 pub(super) async fn set_password(tx: &mut Tx, id: Uuid, hash: &str, now: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(users::table.find(id))
         .set((users::password_hash.eq(hash), users::password_changed_at.eq(now)))
