@@ -78,6 +78,7 @@ async fn migrate() -> anyhow::Result<()> {
 async fn promote(email: &str) -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     let email = Email::parse(email)?;
+    db::migrate::check(&config.common.database_url).await?;
     let pool = db::connect(&config.common.database_url, 1)?;
     anyhow::ensure!(
         accounts::promote(&pool, Clock::system().now(), &email).await?,

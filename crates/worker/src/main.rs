@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error.into()),
     };
     let result = runtime.block_on(async {
+        domain::db::migrate::check(&config.common.database_url).await?;
         match command {
             Command::Run => run(config).await,
             Command::CheckLedger(arguments) => commands::check_ledger::run(&config, arguments).await,
@@ -54,7 +55,6 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    domain::db::migrate::check(&config.common.database_url).await?;
     let worker = worker::build(config, Clock::system())?;
     tracing::info!(metrics = %worker.metrics_addr(), "the worker runs");
     let (stop, shutdown) = watch::channel(false);
