@@ -107,6 +107,11 @@ impl Client {
         self.with_csrf(Method::POST, path, None).await
     }
 
+    /// PUT of JSON, with the CSRF token of the jar.
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.with_csrf(Method::PUT, path, Some(body)).await
+    }
+
     /// PATCH of JSON, with the CSRF token of the jar.
     pub async fn patch(&self, path: &str, body: Value) -> Reply {
         self.with_csrf(Method::PATCH, path, Some(body)).await

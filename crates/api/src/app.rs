@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::streams::Streams;
 
 /// Connections for limits, in a process.
 const REDIS_CONNECTIONS: usize = 16;
@@ -52,6 +53,8 @@ pub struct State {
     pub limits: Limits,
     /// Passwords.
     pub hasher: Hasher,
+    /// Answers that stay open.
+    pub streams: Streams,
     draining: AtomicBool,
 }
 
@@ -81,6 +84,7 @@ impl State {
             wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
+            streams: Streams::default(),
             clock,
             cache,
             redis,

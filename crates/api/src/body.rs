@@ -128,6 +128,21 @@ impl Fields {
         Some(self.parse_optional(name, pick)?.unwrap_or(default))
     }
 
+    /// A required `true` or `false`.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name) {
+            Some(Json::Bool(value)) => Some(value),
+            Some(_) => {
+                self.error(name, Complaint::new(FieldCode::WrongType, "This must be true or false."));
+                None
+            }
+            None => {
+                self.error(name, FieldCode::Required);
+                None
+            }
+        }
+    }
+
     /// Whether a field is there, and not `null`.
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(known, value)| known == name && *value != Json::Null)

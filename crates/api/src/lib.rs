@@ -19,6 +19,7 @@ pub mod query;
 pub mod reply;
 pub mod routes;
 pub mod server;
+pub mod streams;
 
 pub use config::Config;
 pub use server::{Handle, Server, build};

@@ -9,12 +9,15 @@ pub mod health;
 mod docs;
 mod forgot_password;
 mod guard;
+mod leaderboard;
 mod login;
 mod logout;
 mod me;
 mod openapi;
 mod referral_codes;
+mod referral_series;
 mod referral_stats;
+mod referral_stream;
 mod referrals;
 mod register;
 mod reset_password;
@@ -71,6 +74,8 @@ pub struct Row {
     pub access: Access,
     /// Whether it is part of the API, and so of the OpenAPI document.
     pub documented: bool,
+    /// Whether its answer goes on for minutes.
+    pub endless: bool,
     /// Whether it exists in development only.
     pub development: bool,
     /// What its handler's [`Throttle`](crate::limits::Throttle) counts by.
@@ -92,6 +97,7 @@ impl Row {
             path,
             access,
             documented: true,
+            endless: false,
             development: false,
             limits: &[],
             prefetch: None,
@@ -108,6 +114,12 @@ impl Row {
     /// A row whose handler asks these limits.
     fn limited(mut self, limits: &'static [Policy]) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// A row whose answer stays open.
+    fn endless(mut self) -> Self {
+        self.endless = true;
         self
     }
 
@@ -166,6 +178,11 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),
+        Row::new(get.clone(), "/api/referral-stats/stream/", User, referral_stream::get).endless(),
+        Row::new(get.clone(), "/api/referral-stats/series/", User, referral_series::get),
+        Row::new(get.clone(), "/api/leaderboard/", Public, leaderboard::get),
+        Row::new(get.clone(), "/api/me/leaderboard/", User, leaderboard::choice),
+        Row::new(Method::PUT, "/api/me/leaderboard/", User, leaderboard::choose),
         Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get)
             .limited(policy::REFERRAL_CODE),
         Row::new(get.clone(), "/api/rewards/", User, rewards::get),

@@ -23,17 +23,20 @@ pub enum Kind {
     Session,
     /// The figures of a referrer, as they are sent. By user.
     ReferralStats,
+    /// The leaderboard, as it is sent. By the number of its window.
+    Leaderboard,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Session, Self::ReferralStats];
+    pub const ALL: [Self; 3] = [Self::Session, Self::ReferralStats, Self::Leaderboard];
 
     /// The name in keys and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
             Self::ReferralStats => "referral-stats",
+            Self::Leaderboard => "leaderboard",
         }
     }
 
@@ -43,6 +46,7 @@ impl Kind {
         match self {
             Self::Session => TimeDelta::milliseconds(1_000),
             Self::ReferralStats => TimeDelta::milliseconds(2_000),
+            Self::Leaderboard => TimeDelta::milliseconds(30_000),
         }
     }
 }

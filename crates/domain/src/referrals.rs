@@ -6,6 +6,7 @@
 
 pub mod abuse;
 mod code;
+mod series;
 mod stats;
 mod store;
 
@@ -22,6 +23,7 @@ use crate::page::Cursor;
 use crate::rewards;
 use abuse::{Facts, Refusal};
 pub use code::{MalformedCode, ReferralCode};
+pub use series::{Day, LONGEST_SERIES, Standing, Window, is_named, leaderboard, series, set_named};
 pub use stats::{Discount, NextMilestone, Stats, stats};
 pub use store::ReferralView;
 
@@ -166,7 +168,7 @@ pub(crate) async fn attribute(
         settled_at: refusal.map(|_| now),
     };
     store::insert(tx, row).await?;
-    let counters = store::count(tx, &[(referrer.id, None, Some(status), 1)]).await?;
+    let counters = store::count(tx, now, &[(referrer.id, None, Some(status), 1)]).await?;
     if status == ReferralStatus::Pending && policy.qualifies_on == QualifiesOn::Registration {
         enqueue_settlement(tx, id, "registered", qualifies_at, now, request_id).await?;
     }
@@ -266,7 +268,7 @@ async fn settle_in(
         (pair.referrer_id, Some(ReferralStatus::Pending), Some(status), 1),
         (pair.referred_id, None, None, 0),
     ];
-    let counters = store::count(tx, &moves).await?;
+    let counters = store::count(tx, now, &moves).await?;
     if status == ReferralStatus::Successful {
         let successful =
             counters.iter().find(|row| row.user_id == pair.referrer_id).map_or(0, |row| row.successful);
@@ -302,7 +304,7 @@ pub async fn expire(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
     let mut tx = Tx::begin(pool).await?;
     let expired = store::expire(&mut tx, now - PATIENCE, now, EXPIRY_BATCH).await?;
     let moves = tally(&expired, ReferralStatus::Pending, ReferralStatus::Expired);
-    store::count(&mut tx, &moves).await?;
+    store::count(&mut tx, now, &moves).await?;
     tx.commit().await?;
     Ok(expired.len())
 }
@@ -321,7 +323,7 @@ pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: 
     let mut referrers = store::reject_brought_by(tx, user_id, now).await?;
     referrers.extend(store::reject_brought(tx, user_id, now).await?);
     let moves = tally(&referrers, ReferralStatus::Pending, ReferralStatus::Rejected);
-    store::count(tx, &moves).await?;
+    store::count(tx, now, &moves).await?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ diesel::table! {
         created_at -> Timestamptz,
         blocked_at -> Nullable<Timestamptz>,
         deleted_at -> Nullable<Timestamptz>,
+        leaderboard -> Bool,
     }
 }
 
@@ -103,10 +104,12 @@ diesel::table! {
 }
 
 diesel::table! {
-    referral_visits (user_id, day) {
+    referral_days (user_id, day) {
         user_id -> Uuid,
         day -> Date,
         visits -> BigInt,
+        registrations -> BigInt,
+        successful -> BigInt,
     }
 }
 
@@ -241,7 +244,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     password_resets,
     referrals,
     referral_counters,
-    referral_visits,
+    referral_days,
     reward_rules,
     rewards,
     reward_decisions,

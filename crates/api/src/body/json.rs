@@ -12,7 +12,7 @@ use crate::problem::{FieldCode, FieldError};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number,
     Text(String),
     List(Vec<Json>),
@@ -47,7 +47,7 @@ impl Json {
                     pointer.truncate(length);
                 }
             }
-            Self::Null | Self::Bool | Self::Number | Self::Text(_) => {}
+            Self::Null | Self::Bool(_) | Self::Number | Self::Text(_) => {}
         }
     }
 }
@@ -83,8 +83,8 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Json, E> {

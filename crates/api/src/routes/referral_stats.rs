@@ -2,11 +2,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
+use actix_web::web::Bytes;
 use chrono::{DateTime, Utc};
 use domain::cache::{Entry, Kind};
 use domain::referrals::{self, Stats};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::app::{Shared, State};
 use crate::auth::Caller;
@@ -128,14 +130,18 @@ pub(super) async fn get(
     caller: Caller,
     prefetched: Prefetched,
 ) -> Result<HttpResponse, Problem> {
+    let body = body(&state, caller.user_id, prefetched).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+}
+
+/// The figures of a user, as they are sent.
+pub(super) async fn body(state: &State, user_id: Uuid, copy: Prefetched) -> Result<Bytes, Problem> {
     let load = async || {
-        let stats = referrals::stats(&state.pool, state.clock.now(), caller.user_id).await?;
+        let stats = referrals::stats(&state.pool, state.clock.now(), user_id).await?;
         let stats = stats.ok_or_else(Problem::unauthenticated)?;
         let version = stats.version;
-        let body = serde_json::to_vec(&Reply::new(&state, stats)).map_err(Problem::internal)?;
+        let body = serde_json::to_vec(&Reply::new(state, stats)).map_err(Problem::internal)?;
         Ok((version, body.into()))
     };
-    let entry = Entry { kind: Kind::ReferralStats, id: caller.user_id };
-    let body = state.cache.get_or_load(entry, prefetched, load).await?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+    state.cache.get_or_load(Entry { kind: Kind::ReferralStats, id: user_id }, copy, load).await
 }

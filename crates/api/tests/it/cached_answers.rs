@@ -166,7 +166,7 @@ async fn c2_a_copy_is_believed_for_two_seconds_at_most() {
     let there = ada.at(&format!("http://{second}"));
     assert_eq!(warm(&redis, &ada).await["clicks"], 0);
     app.database
-        .batch_execute("INSERT INTO referral_visits SELECT id, current_date, 7 FROM users")
+        .batch_execute("INSERT INTO referral_days SELECT id, current_date, 7 FROM users")
         .await
         .unwrap();
     assert_eq!(there.get(STATS).await.expect(200).json()["clicks"], 0, "from the other replica's copy");

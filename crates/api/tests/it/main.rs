@@ -27,6 +27,7 @@ mod me_password;
 mod overload;
 mod pages;
 mod referral_codes;
+mod referral_series;
 mod referral_stats;
 mod referrals;
 mod register;

@@ -181,7 +181,7 @@ async fn f12_unknown_and_malformed_codes_lead_to_the_same_page_without_a_cookie(
         assert_eq!(led_to(&reply), home);
         assert!(reply.header("set-cookie").is_none());
     }
-    let visits: i64 = app.database.value("SELECT count(*) FROM referral_visits").await;
+    let visits: i64 = app.database.value("SELECT count(*) FROM referral_days").await;
     assert_eq!(visits, 0);
 }
 
@@ -192,7 +192,7 @@ async fn a_link_sets_a_signed_cookie_for_thirty_days_and_counts_each_visit_once(
     let code = app.code_of(&ada).await;
     let friend = app.client();
     let visits = async || -> i64 {
-        app.database.value("SELECT coalesce(sum(visits), 0)::bigint FROM referral_visits").await
+        app.database.value("SELECT coalesce(sum(visits), 0)::bigint FROM referral_days").await
     };
     let head = friend.send(Method::HEAD, &format!("/r/{code}"), None, &[]).await.expect(302);
     assert_eq!(led_to(&head), format!("/register?referral={code}"));

@@ -118,7 +118,7 @@ fn settled(reply: &Reply) -> (u16, Option<String>, Value) {
 async fn h9_both_slash_forms_of_every_route_are_answered_alike_without_a_redirect() {
     let app = TestApp::api_only().await;
     app.register("ada", None).await.expect(201);
-    for row in table() {
+    for row in table().into_iter().filter(|row| !row.endless) {
         let path = path(&row);
         let Some(other) = other_form(&path) else { continue };
         let mut answers = Vec::new();
@@ -143,7 +143,7 @@ async fn h9_both_slash_forms_of_every_route_are_answered_alike_without_a_redirec
 async fn h9_head_is_get_without_the_body() {
     let app = TestApp::api_only().await;
     let ada = app.member("ada").await;
-    for row in table().iter().filter(|row| method(row) == Method::GET) {
+    for row in table().iter().filter(|row| method(row) == Method::GET && !row.endless) {
         let path = path(row);
         for client in [&ada, &app.client()] {
             let get = client.send(Method::GET, &path, None, &[]).await;

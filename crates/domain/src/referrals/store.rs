@@ -11,7 +11,7 @@ use crate::accounts::Email;
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
 use crate::schema::{
-    deleted_identities, referral_counters as counters, referral_visits as visits, referrals, users,
+    deleted_identities, referral_counters as counters, referral_days as days, referrals, users,
 };
 
 #[derive(Insertable)]
@@ -119,8 +119,9 @@ pub(super) async fn insert(tx: &mut Tx, referral: NewReferral<'_>) -> QueryResul
     Ok(())
 }
 
-/// Moves counters, in the order of the users' ids, and raises their versions. Returns the new rows.
-pub(super) async fn count(tx: &mut Tx, moves: &[Move]) -> QueryResult<Vec<CounterRow>> {
+/// Moves counters, in the order of the users' ids, and raises their versions; adds to the figures of the day. Returns the
+/// new rows.
+pub(super) async fn count(tx: &mut Tx, now: DateTime<Utc>, moves: &[Move]) -> QueryResult<Vec<CounterRow>> {
     let mut moves = moves.to_vec();
     moves.sort_by_key(|(user_id, ..)| *user_id);
     let mut rows = Vec::with_capacity(moves.len());
@@ -144,8 +145,38 @@ pub(super) async fn count(tx: &mut Tx, moves: &[Move]) -> QueryResult<Vec<Counte
             .get_result(&mut **tx)
             .await?;
         rows.push(row);
+        let registrations = if from.is_none() { n } else { 0 };
+        let successful = if to == Some(ReferralStatus::Successful) { n } else { 0 };
+        if registrations + successful > 0 {
+            count_day(tx, user_id, now.date_naive(), registrations, successful).await?;
+        }
     }
     Ok(rows)
+}
+
+async fn count_day(
+    tx: &mut Tx,
+    user_id: Uuid,
+    day: NaiveDate,
+    registrations: i64,
+    successful: i64,
+) -> QueryResult<()> {
+    diesel::insert_into(days::table)
+        .values((
+            days::user_id.eq(user_id),
+            days::day.eq(day),
+            days::registrations.eq(registrations),
+            days::successful.eq(successful),
+        ))
+        .on_conflict((days::user_id, days::day))
+        .do_update()
+        .set((
+            days::registrations.eq(days::registrations + registrations),
+            days::successful.eq(days::successful + successful),
+        ))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// The referral of this person that waits, if any, and when it may be decided.
@@ -307,11 +338,11 @@ pub(super) async fn count_visit(
     user_id: Uuid,
     day: NaiveDate,
 ) -> QueryResult<()> {
-    diesel::insert_into(visits::table)
-        .values((visits::user_id.eq(user_id), visits::day.eq(day), visits::visits.eq(1)))
-        .on_conflict((visits::user_id, visits::day))
+    diesel::insert_into(days::table)
+        .values((days::user_id.eq(user_id), days::day.eq(day), days::visits.eq(1)))
+        .on_conflict((days::user_id, days::day))
         .do_update()
-        .set(visits::visits.eq(visits::visits + 1))
+        .set(days::visits.eq(days::visits + 1))
         .execute(connection)
         .await?;
     Ok(())

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::Connection;
 use crate::rewards::{Amount, RewardKind};
 use crate::schema::{
-    balances, discounts, premium_periods as premium, referral_counters as counters, referral_visits, users,
+    balances, discounts, premium_periods as premium, referral_counters as counters, referral_days, users,
 };
 
 #[derive(Queryable)]
@@ -52,9 +52,9 @@ pub(super) async fn counters(connection: &mut Connection, user_id: Uuid) -> Quer
 }
 
 pub(super) async fn visits(connection: &mut Connection, user_id: Uuid) -> QueryResult<i64> {
-    let days: Vec<i64> = referral_visits::table
-        .filter(referral_visits::user_id.eq(user_id))
-        .select(referral_visits::visits)
+    let days: Vec<i64> = referral_days::table
+        .filter(referral_days::user_id.eq(user_id))
+        .select(referral_days::visits)
         .load(connection)
         .await?;
     Ok(days.iter().sum())
