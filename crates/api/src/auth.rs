@@ -7,6 +7,7 @@ pub mod browser;
 pub mod cookies;
 pub mod csrf;
 pub mod jwt;
+pub mod second_factor;
 pub mod sessions;
 pub mod sign_in;
 mod signed;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use domain::accounts::{self, Email};
 use domain::clock::Clock;
 use domain::config::{ConfigError, Settings};
+use domain::factors::{self, Reset};
 use domain::{db, telemetry};
 
 /// The Trellis HTTP API. Settings come from the environment; see the README for all of them.
@@ -35,6 +36,12 @@ enum Admin {
         /// The address.
         email: String,
     },
+    /// Takes the second factor away from the account with this e-mail address, for somebody who lost the app and the
+    /// recovery codes. Be sure of who asks: signing in takes the password alone then. It is recorded, and the owner is told.
+    ResetFactor {
+        /// The address.
+        email: String,
+    },
 }
 
 /// Exit status for a wrong configuration.
@@ -47,6 +54,7 @@ async fn main() -> ExitCode {
         Command::Serve => serve().await,
         Command::Migrate => migrate().await,
         Command::Admin(Admin::Promote { email }) => promote(&email).await,
+        Command::Admin(Admin::ResetFactor { email }) => reset_factor(&email).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +93,19 @@ async fn promote(email: &str) -> anyhow::Result<()> {
         "no live account has this address"
     );
     println!("done: from the next request on");
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the answer of the command")]
+async fn reset_factor(email: &str) -> anyhow::Result<()> {
+    let config = Config::read(Settings::from_env())?;
+    let email = Email::parse(email)?;
+    let pool = db::connect(&config.common.database_url, 1)?;
+    match factors::reset(&pool, Clock::system().now(), &email).await? {
+        Reset::Done => println!("done: the owner is told by mail"),
+        Reset::NoFactor => println!("nothing to do: the account has no second factor"),
+        Reset::NoAccount => anyhow::bail!("no live account has this address"),
+    }
     Ok(())
 }
 

@@ -300,6 +300,7 @@ pub async fn delete(
     audit::record(&mut tx, now, Entry::own(user_id, Event::AccountDeleted), &trace).await?;
     crate::recovery::forget(&mut tx, user_id).await?;
     verification::forget(&mut tx, user_id).await?;
+    crate::factors::forget(&mut tx, user_id).await?;
     referrals::close_for_deleted(&mut tx, now, user_id).await?;
     rewards::forfeit_credits(&mut tx, now, user_id).await?;
     let account = store::find(&mut tx, user_id).await?.ok_or(GuardedError::Overtaken)?;

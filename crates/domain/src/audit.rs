@@ -83,6 +83,11 @@ events! {
     RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
     PasswordChanged = "password_changed", "The password was changed with the old one.";
     PasswordReset = "password_reset", "The password was set by a mailed link.";
+    FactorAdded = "factor_added", "A second factor was confirmed.";
+    FactorRemoved = "factor_removed", "The second factor was taken away.";
+    FactorFailed = "factor_failed", "A code of the second factor was wrong, or used before.";
+    RecoveryCodeUsed = "recovery_code_used", "A recovery code stood in for the second factor.";
+    RecoveryCodesRenewed = "recovery_codes_renewed", "New recovery codes replaced the old ones.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
 }
 

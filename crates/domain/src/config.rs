@@ -12,7 +12,7 @@ use std::str::FromStr;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
-pub use keys::{Keys, SigningKey};
+pub use keys::{Keys, SealingKeys, SigningKey};
 pub use reader::{ConfigError, HumanDuration, Settings};
 
 /// Where a process runs.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, outbox, recovery, sessions};
+use crate::{accounts, audit, factors, outbox, recovery, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -18,19 +18,23 @@ pub struct Purged {
     pub sessions: usize,
     /// Mail tokens that ran out.
     pub tokens: usize,
+    /// Second factors that were never confirmed.
+    pub factors: usize,
     /// Jobs that were done.
     pub jobs: usize,
     /// Security events of more than a year ago.
     pub events: usize,
 }
 
-/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; forgets the networks of security
+/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later, and second factors that were never
+/// confirmed; forgets the networks of security
 /// events after 90 days and the events after a year.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     Ok(Purged {
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await? + recovery::purge(pool, before).await?,
+        factors: factors::purge(pool, now - factors::PENDING_LIFETIME).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
     })

@@ -70,6 +70,14 @@ pub struct Lease {
     pub attempt: u16,
 }
 
+impl Lease {
+    /// When the job was promised: its id, a UUID v7, says so. `None` when it says nothing.
+    pub fn promised_at(&self) -> Option<DateTime<Utc>> {
+        let (seconds, nanos) = self.id.get_timestamp()?.to_unix();
+        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+    }
+}
+
 /// What a claim found.
 #[derive(Debug)]
 pub enum Claim {

@@ -197,6 +197,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    totp_factors (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        sealed_secret -> Binary,
+        created_at -> Timestamptz,
+        confirmed_at -> Nullable<Timestamptz>,
+        last_step -> Nullable<BigInt>,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    recovery_codes (code_hash) {
+        code_hash -> Binary,
+        user_id -> Uuid,
+        created_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     outbox (id) {
         id -> Uuid,
         queue -> Text,
@@ -252,6 +273,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     balances,
     premium_periods,
     discounts,
+    totp_factors,
+    recovery_codes,
     outbox,
     security_events,
 );

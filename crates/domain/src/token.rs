@@ -91,10 +91,7 @@ impl Token {
     /// # Panics
     /// When the operating system gives no randomness: nothing that goes on without it would be safe.
     pub fn random() -> Self {
-        let mut bytes = [0; LENGTH];
-        #[allow(clippy::expect_used, reason = "without randomness no secret may be made")]
-        rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
-        Self(SecretBox::new(Box::new(bytes)))
+        Self(SecretBox::new(Box::new(random())))
     }
 
     /// Reads a token in the form [`Token::expose`] writes: 43 characters of unpadded URL-safe base64.
@@ -126,6 +123,17 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token([redacted])")
     }
+}
+
+/// Fresh bytes from the operating system.
+///
+/// # Panics
+/// When the operating system gives no randomness: nothing that goes on without it would be safe.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[allow(clippy::expect_used, reason = "without randomness no secret may be made")]
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
+    bytes
 }
 
 /// Bytes in hexadecimal, lower case.

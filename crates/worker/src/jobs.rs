@@ -95,6 +95,9 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendPasswordReset { reset_id } => mail::password_reset(context, lease, *reset_id).await,
         Job::SendPasswordChanged { user_id } => mail::password_changed(context, lease, *user_id).await,
         Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
+        Job::SendFactorAdded { user_id } => mail::factor_added(context, lease, *user_id).await,
+        Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,
+        Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,
     }

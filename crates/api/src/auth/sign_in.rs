@@ -3,13 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Account, Credentials};
 use domain::audit::Trace;
+use domain::factors;
 use domain::sessions::{self, Started};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::jwt::Access;
-use super::{Transport, cookies, csrf};
+use super::{Transport, cookies, csrf, second_factor};
 use crate::app::State;
 use crate::client_ip;
 use crate::problem::{Code, Problem};
@@ -50,9 +51,27 @@ pub enum Reply {
     Cookie(CookieReply),
 }
 
-/// Lets somebody in who just proved to be the owner of `checked`: starts a session and answers with its tokens. Every way
-/// of signing in ends here.
+/// Lets somebody in who just proved to be the owner of `checked`, by whatever one proves it first. Every way of signing in
+/// ends here. An account with a second factor is asked for it, and nothing is started.
+///
+/// `checked` is read before the factor is looked for: a factor that is added in between raises the session epoch, so that
+/// no session starts past it.
 pub async fn enter(
+    state: &State,
+    request: &HttpRequest,
+    trace: &Trace,
+    transport: Transport,
+    checked: &Credentials,
+) -> Result<HttpResponse, Problem> {
+    if factors::is_on(&state.pool, checked.user_id).await? {
+        tracing::info!(user_id = %checked.user_id, "a second factor is asked for");
+        return Err(second_factor::required(state, checked));
+    }
+    start(state, request, trace, transport, checked).await
+}
+
+/// Starts a session for somebody who proved everything that `checked` wants, and answers with its tokens.
+pub(crate) async fn start(
     state: &State,
     request: &HttpRequest,
     trace: &Trace,

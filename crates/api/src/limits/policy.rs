@@ -46,6 +46,14 @@ pub const LOGIN: &[Policy] = &[
     Policy::new("login-address", By::Address, 100, minutes(5)),
 ];
 
+/// Codes of the second factor, wherever they are sent. Five at once are enough for people; with twenty a day, three of a
+/// million codes being good at a time, somebody who has the password guesses for thirty years before it is likelier than not
+/// that one was right.
+pub const FACTOR: &[Policy] = &[
+    Policy::new("factor-account", By::Subject, 5, minutes(5)),
+    Policy::new("factor-account-day", By::Subject, 20, minutes(24 * 60)),
+];
+
 /// Making an account.
 pub const REGISTER: &[Policy] = &[
     Policy::new("register-account", By::Subject, 5, minutes(60)),
@@ -62,7 +70,7 @@ pub const FORGOT_PASSWORD: &[Policy] = &[
 pub const REFERRAL_CODE: &[Policy] = &[Policy::new("referral-code-address", By::Address, 60, minutes(1))];
 
 /// Every list above.
-pub const ALL: [&[Policy]; 4] = [LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE];
+pub const ALL: [&[Policy]; 5] = [LOGIN, FACTOR, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE];
 
 #[cfg(test)]
 mod tests {

@@ -53,10 +53,18 @@ problem_codes! {
         "The access token is missing, expired or of an ended session. Refresh it at `/api/token/refresh/`, or log in again.";
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "The name or the password is wrong",
         "Whether the account exists is not told. Check both, or ask for a new password at `/api/forgot-password/`.";
+    SecondFactorRequired = "second_factor_required", UNAUTHORIZED, "A code of the second factor is needed",
+        "This account has a second factor. Send `challenge` of this answer to `/api/login/factor/` within five minutes, with a code of the app or a recovery code.";
+    InvalidCode = "invalid_code", UNAUTHORIZED, "The code is not right",
+        "A code of the app is good once, while the app shows it and half a minute more; a recovery code is good once. Wait for the next code of the app, and see that the clock of its device is right.";
+    InvalidChallenge = "invalid_challenge", UNAUTHORIZED, "The sign-in has to start over",
+        "The challenge is older than five minutes, or the account changed meanwhile. Start again at `/api/login/`.";
     CsrfFailed = "csrf_failed", FORBIDDEN, "The request does not prove that it comes from our own pages",
         "A request that changes something and carries cookies needs an `X-CSRF-Token` header with the value of the CSRF cookie (or of `csrf_token` in the reply of the login), and may only come from an allowed origin. Clients outside a browser use the bearer transport, which needs no such token.";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed",
         "You are signed in, but this needs a right that your account does not have.";
+    FreshSignInRequired = "fresh_sign_in_required", FORBIDDEN, "This wants a sign-in of just now",
+        "The account has no password that could be asked for. Sign in again, and do this within ten minutes.";
     NotFound = "not_found", NOT_FOUND, "There is nothing here",
         "The path is unknown, or the thing it names does not exist or is not yours.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method",
@@ -67,6 +75,8 @@ problem_codes! {
         "Log in instead, or ask for a new password.";
     UsernameTaken = "username_taken", CONFLICT, "This username is taken",
         "Choose another one. Names that look alike count as the same.";
+    FactorExists = "factor_exists", CONFLICT, "There is a second factor already",
+        "An account has one authenticator app at most: remove it first.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has 64 KiB at most.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",

@@ -6,6 +6,7 @@ use domain::accounts::{
     EmailError, GuardedError, PasswordError, RegisterError, RenameError, UsernameError, VerifyError,
 };
 use domain::db::DbError;
+use domain::factors::{self, FactorError};
 use domain::recovery::ResetError;
 use domain::referrals::MalformedCode;
 use domain::sessions::{RefreshError, StartError};
@@ -92,6 +93,20 @@ impl From<ResetError> for Problem {
     }
 }
 
+impl From<FactorError> for Problem {
+    fn from(error: FactorError) -> Self {
+        match error {
+            FactorError::NotEnrolled => Self::new(Code::NotFound),
+            FactorError::AlreadyEnrolled => Self::new(Code::FactorExists),
+            FactorError::WrongCode => Self::new(Code::InvalidCode),
+            // Whoever was checked has to be checked again.
+            FactorError::Overtaken => Self::new(Code::InvalidCredentials),
+            FactorError::Sealed(error) => Self::internal(error),
+            FactorError::Db(error) => error.into(),
+        }
+    }
+}
+
 /// An error's words as a sentence.
 fn sentence(error: &impl std::error::Error) -> String {
     let text = error.to_string();
@@ -137,5 +152,11 @@ impl From<PasswordError> for Complaint {
 impl From<MalformedCode> for Complaint {
     fn from(_: MalformedCode) -> Self {
         FieldCode::InvalidReferralCode.into()
+    }
+}
+
+impl From<factors::MalformedCode> for Complaint {
+    fn from(error: factors::MalformedCode) -> Self {
+        Self::new(FieldCode::InvalidValue, sentence(&error))
     }
 }

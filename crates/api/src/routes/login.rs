@@ -36,11 +36,12 @@ pub(super) const TRANSPORTS: [(&str, Transport); 2] =
 
 /// Sign in
 ///
-/// With the cookie transport the tokens are in cookies only; with the bearer transport in the body only.
+/// With the cookie transport the tokens are in cookies only; with the bearer transport in the body only. An account with a
+/// second factor is answered `second_factor_required`, and the sign-in goes on at `/api/login/factor/`.
 #[utoipa::path(
     post, path = "/api/login/", tag = "accounts", request_body = Body,
     responses((status = 200, description = "Signed in", body = sign_in::Reply),
-              (status = 401, description = "`invalid_credentials`", body = crate::problem::Schema,
+              (status = 401, description = "`invalid_credentials`, or `second_factor_required` with a `challenge`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
 pub(super) async fn post(

@@ -37,12 +37,23 @@ pub struct Keys {
     pub token: Key,
     /// `PRIVACY_KEY`: blinds addresses that are only ever compared (deleted e-mails, IP prefixes, limiter keys).
     pub privacy: Key,
+    /// `FACTOR_KEY`: seals what must be read again, the secrets of second factors.
+    pub factor: SealingKeys,
+}
+
+/// The keys of what is stored encrypted, for as long as it is stored.
+#[derive(Clone, Debug)]
+pub struct SealingKeys {
+    /// The one that seals.
+    pub current: Key,
+    /// Those that still open, from `FACTOR_KEY_PREVIOUS`.
+    pub previous: Vec<Key>,
 }
 
 impl Keys {
     pub(super) fn read(settings: &mut Settings, env: Option<AppEnv>) -> Option<Self> {
         let ring = settings.secret("JWT_KEYS");
-        let single = ["CSRF_KEY", "REFERRAL_KEY", "TOKEN_KEY", "PRIVACY_KEY"]
+        let single = ["CSRF_KEY", "REFERRAL_KEY", "TOKEN_KEY", "PRIVACY_KEY", "FACTOR_KEY"]
             .map(|name| (name, settings.secret(name)));
         let all_given = ring.is_some() && single.iter().all(|(_, secret)| secret.is_some());
         let master = master(settings, env, all_given);
@@ -65,9 +76,19 @@ impl Keys {
             Some(ring) => parse_ring(settings, &ring, &given),
             None => derive("JWT_KEYS").map(|key| vec![SigningKey { kid: kid_of(&key), key }]),
         };
-        let [csrf, referral, token, privacy] =
+        let [csrf, referral, token, privacy, factor] =
             single.each_ref().map(|(name, secret)| secret.as_ref().map(key_from).or_else(|| derive(name)));
-        Some(Self { jwt: jwt?, csrf: csrf?, referral: referral?, token: token?, privacy: privacy? })
+        // It was the `FACTOR_KEY` or the `SECRET_KEY`: which one, the sealed texts know.
+        let previous = settings.secret("FACTOR_KEY_PREVIOUS").map(|secret| key_from(&secret));
+        let previous = previous.map(|key| vec![key.derive("FACTOR_KEY"), key]).unwrap_or_default();
+        Some(Self {
+            jwt: jwt?,
+            csrf: csrf?,
+            referral: referral?,
+            token: token?,
+            privacy: privacy?,
+            factor: SealingKeys { current: factor?, previous },
+        })
     }
 }
 
@@ -211,10 +232,20 @@ mod tests {
     fn one_secret_gives_every_key_and_each_differs() {
         let keys = read(&[("SECRET_KEY", STRONG)]).unwrap();
         let jwt = keys.jwt[0].key.clone();
-        let all = [jwt, keys.csrf, keys.referral, keys.token, keys.privacy];
+        let all = [jwt, keys.csrf, keys.referral, keys.token, keys.privacy, keys.factor.current];
         for (index, key) in all.iter().enumerate() {
             assert!(all.iter().skip(index + 1).all(|other| other != key));
         }
+    }
+
+    #[test]
+    fn what_sealed_before_still_opens() {
+        let old = read(&[("SECRET_KEY", STRONG)]).unwrap().factor.current;
+        let new = read(&[("SECRET_KEY", OTHER), ("FACTOR_KEY_PREVIOUS", STRONG)]).unwrap().factor;
+        assert!(new.current != old && new.previous.contains(&old));
+        let old = read(&[("SECRET_KEY", OTHER), ("FACTOR_KEY", STRONG)]).unwrap().factor.current;
+        let new = read(&[("SECRET_KEY", OTHER), ("FACTOR_KEY_PREVIOUS", STRONG)]).unwrap().factor;
+        assert!(new.current != old && new.previous.contains(&old));
     }
 
     #[test]

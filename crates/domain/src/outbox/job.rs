@@ -41,6 +41,24 @@ pub enum Job {
         /// The session that was ended.
         session_id: Uuid,
     },
+    /// Mails "a second factor was added".
+    #[serde(rename = "mail.factor_added")]
+    SendFactorAdded {
+        /// Whose.
+        user_id: Uuid,
+    },
+    /// Mails "the second factor was taken away".
+    #[serde(rename = "mail.factor_removed")]
+    SendFactorRemoved {
+        /// Whose.
+        user_id: Uuid,
+    },
+    /// Mails "a recovery code was used".
+    #[serde(rename = "mail.recovery_code_used")]
+    SendRecoveryCodeUsed {
+        /// Whose.
+        user_id: Uuid,
+    },
     /// Expires the referrals that waited too long.
     #[serde(rename = "maintenance.expire_referrals")]
     ExpireReferrals {},
@@ -73,7 +91,10 @@ impl Job {
             Self::SendVerification { .. }
             | Self::SendPasswordReset { .. }
             | Self::SendPasswordChanged { .. }
-            | Self::SendRefreshReused { .. } => QueueName::Mail,
+            | Self::SendRefreshReused { .. }
+            | Self::SendFactorAdded { .. }
+            | Self::SendFactorRemoved { .. }
+            | Self::SendRecoveryCodeUsed { .. } => QueueName::Mail,
             Self::ExpireReferrals {} | Self::Purge {} => QueueName::Maintenance,
         }
     }
@@ -86,6 +107,9 @@ impl Job {
             Self::SendPasswordReset { .. } => "mail.password_reset",
             Self::SendPasswordChanged { .. } => "mail.password_changed",
             Self::SendRefreshReused { .. } => "mail.refresh_reused",
+            Self::SendFactorAdded { .. } => "mail.factor_added",
+            Self::SendFactorRemoved { .. } => "mail.factor_removed",
+            Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
             Self::Purge {} => "maintenance.purge",
         }

@@ -1,7 +1,8 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
+use chrono::{DateTime, Utc};
 use domain::outbox::{self, Lease};
-use domain::{accounts, recovery, sessions};
+use domain::{accounts, factors, recovery, sessions};
 use uuid::Uuid;
 
 use super::JobError;
@@ -52,6 +53,37 @@ pub(super) async fn refresh_reused(
         return done(context, lease).await;
     };
     send(context, lease, &account.email, Mail::SessionReuse { username: account.username, at }).await
+}
+
+pub(super) async fn factor_added(context: &Context, lease: &Lease, user_id: Uuid) -> Result<(), JobError> {
+    notice(context, lease, user_id, |username, at| Mail::FactorAdded { username, at }).await
+}
+
+pub(super) async fn factor_removed(context: &Context, lease: &Lease, user_id: Uuid) -> Result<(), JobError> {
+    notice(context, lease, user_id, |username, at| Mail::FactorRemoved { username, at }).await
+}
+
+pub(super) async fn recovery_code_used(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+) -> Result<(), JobError> {
+    let left = factors::summary(&context.pool, user_id).await?.recovery_codes_left;
+    notice(context, lease, user_id, |username, at| Mail::RecoveryCodeUsed { username, at, left }).await
+}
+
+/// Tells the holder of an account of something that happened when the mail was promised.
+async fn notice(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+    mail: impl FnOnce(String, DateTime<Utc>) -> Mail,
+) -> Result<(), JobError> {
+    let Some(account) = accounts::find(&context.pool, user_id).await? else {
+        return done(context, lease).await;
+    };
+    let at = lease.promised_at().unwrap_or_else(|| context.clock.now());
+    send(context, lease, &account.email, mail(account.username, at)).await
 }
 
 /// There is nobody to write to any more, or nothing to say.

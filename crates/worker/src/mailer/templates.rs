@@ -41,6 +41,29 @@ pub enum Mail {
         /// When it was ended.
         at: DateTime<Utc>,
     },
+    /// Tells that signing in now takes a second factor.
+    FactorAdded {
+        /// Whom to greet.
+        username: String,
+        /// When it was added.
+        at: DateTime<Utc>,
+    },
+    /// Tells that signing in takes the password alone again.
+    FactorRemoved {
+        /// Whom to greet.
+        username: String,
+        /// When it was taken away.
+        at: DateTime<Utc>,
+    },
+    /// Tells that a recovery code stood in for the second factor.
+    RecoveryCodeUsed {
+        /// Whom to greet.
+        username: String,
+        /// When it was used.
+        at: DateTime<Utc>,
+        /// How many are left.
+        left: i64,
+    },
 }
 
 impl Mail {
@@ -51,6 +74,9 @@ impl Mail {
             Self::PasswordReset { .. } => "password_reset",
             Self::PasswordChanged { .. } => "password_changed",
             Self::SessionReuse { .. } => "session_reuse",
+            Self::FactorAdded { .. } => "factor_added",
+            Self::FactorRemoved { .. } => "factor_removed",
+            Self::RecoveryCodeUsed { .. } => "recovery_code_used",
         }
     }
 
@@ -61,6 +87,9 @@ impl Mail {
             Self::PasswordReset { .. } => "Reset your password",
             Self::PasswordChanged { .. } => "Your password was changed",
             Self::SessionReuse { .. } => "A sign-in to your account was ended",
+            Self::FactorAdded { .. } => "A second step protects your account",
+            Self::FactorRemoved { .. } => "The second step of your account was removed",
+            Self::RecoveryCodeUsed { .. } => "A recovery code was used",
         }
     }
 
@@ -82,6 +111,16 @@ impl Mail {
             Self::SessionReuse { .. } => {
                 Ok((SessionReuseText { letter }.render()?, SessionReuseHtml { title, letter }.render()?))
             }
+            Self::FactorAdded { .. } => {
+                Ok((FactorAddedText { letter }.render()?, FactorAddedHtml { title, letter }.render()?))
+            }
+            Self::FactorRemoved { .. } => {
+                Ok((FactorRemovedText { letter }.render()?, FactorRemovedHtml { title, letter }.render()?))
+            }
+            Self::RecoveryCodeUsed { .. } => Ok((
+                RecoveryCodeUsedText { letter }.render()?,
+                RecoveryCodeUsedHtml { title, letter }.render()?,
+            )),
         }
     }
 
@@ -91,15 +130,19 @@ impl Mail {
             Self::PasswordReset { username, link, valid_for_minutes } => {
                 (username, link.as_str(), *valid_for_minutes, None)
             }
-            Self::PasswordChanged { username, at } | Self::SessionReuse { username, at } => {
-                (username, "", 0, Some(at))
-            }
+            Self::PasswordChanged { username, at }
+            | Self::SessionReuse { username, at }
+            | Self::FactorAdded { username, at }
+            | Self::FactorRemoved { username, at }
+            | Self::RecoveryCodeUsed { username, at, .. } => (username, "", 0, Some(at)),
         };
+        let left = if let Self::RecoveryCodeUsed { left, .. } = self { *left } else { 0 };
         Letter {
             username: one_line(username),
             sender: one_line(sender),
             link,
             minutes,
+            left,
             when: at.map(|at| at.format("%-d %B %Y at %H:%M UTC").to_string()).unwrap_or_default(),
         }
     }
@@ -123,6 +166,7 @@ struct Letter<'a> {
     sender: String,
     link: &'a str,
     minutes: u32,
+    left: i64,
     when: String,
 }
 
@@ -147,6 +191,9 @@ pair!(VerificationText, "verification.txt", VerificationHtml, "verification.html
 pair!(PasswordResetText, "password_reset.txt", PasswordResetHtml, "password_reset.html");
 pair!(PasswordChangedText, "password_changed.txt", PasswordChangedHtml, "password_changed.html");
 pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.html");
+pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html");
+pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
+pair!(RecoveryCodeUsedText, "recovery_code_used.txt", RecoveryCodeUsedHtml, "recovery_code_used.html");
 
 #[cfg(test)]
 mod tests {
@@ -157,14 +204,17 @@ mod tests {
     const LINK: &str =
         "https://trellis.example/reset-password?token=ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
 
-    fn all(username: &str) -> [Mail; 4] {
+    fn all(username: &str) -> [Mail; 7] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
             Mail::Verification { username: username.clone(), link: link.clone() },
             Mail::PasswordReset { username: username.clone(), link, valid_for_minutes: 15 },
             Mail::PasswordChanged { username: username.clone(), at },
-            Mail::SessionReuse { username, at },
+            Mail::SessionReuse { username: username.clone(), at },
+            Mail::FactorAdded { username: username.clone(), at },
+            Mail::FactorRemoved { username: username.clone(), at },
+            Mail::RecoveryCodeUsed { username, at, left: 9 },
         ]
     }
 
@@ -215,6 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn a_used_recovery_code_is_counted() {
+        let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
+        for (left, words) in [(9, "9 recovery codes are left"), (1, "1 recovery code is left"), (0, "No recovery code is left")]
+        {
+            let (text, html) =
+                Mail::RecoveryCodeUsed { username: "ada".into(), at, left }.render("Trellis").unwrap();
+            assert!(text.contains(words) && html.contains(words), "{text}{html}");
+        }
+    }
+
+    #[test]
     fn h7_pages_escape_what_people_typed_and_fetch_nothing() {
         for mail in all("<img src=x onerror=alert(1)>\r\nBcc: eve@example.com") {
             let (text, html) = mail.render("A & B <c>").unwrap();
@@ -231,7 +292,8 @@ mod tests {
     fn v1_debug_shows_no_link_and_no_name() {
         assert_eq!(
             format!("{:?}", all("ada")),
-            "[verification, password_reset, password_changed, session_reuse]"
+            "[verification, password_reset, password_changed, session_reuse, factor_added, factor_removed, \
+             recovery_code_used]"
         );
     }
 }
