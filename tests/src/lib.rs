@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod authenticator;
 pub mod cable;
 pub mod client;
 pub mod config;

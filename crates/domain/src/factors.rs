@@ -354,8 +354,7 @@ async fn remove(
 
 /// Promises the owner a mail.
 async fn tell(tx: &mut Tx, job: &Job, trace: &Trace) -> Result<(), DbError> {
-    let options =
-        outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
+    let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
     outbox::enqueue(tx, job, options).await
 }
 

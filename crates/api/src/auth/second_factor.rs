@@ -102,7 +102,9 @@ mod tests {
             assert_eq!(read(bad), None, "{bad}");
         }
         // Signed by this key, and nothing that a challenge could say.
-        for odd in ["", "x", "0-0-0", "00000000000000000000000000000007-3", "00000000000000000000000000000007-x-9"] {
+        for odd in
+            ["", "x", "0-0-0", "00000000000000000000000000000007-3", "00000000000000000000000000000007-x-9"]
+        {
             assert_eq!(read(&signed::sign(&key, odd)), None, "{odd}");
         }
     }

@@ -54,8 +54,7 @@ pub(super) async fn post(
     let over = || Problem::new(Code::InvalidChallenge);
     let challenge = Challenge::read(&state, &challenge).ok_or_else(over)?;
     let checked = accounts::own_credentials(&state.pool, challenge.user_id).await?;
-    let checked =
-        checked.filter(|found| found.session_epoch == challenge.session_epoch).ok_or_else(over)?;
+    let checked = checked.filter(|found| found.session_epoch == challenge.session_epoch).ok_or_else(over)?;
 
     let subject = second_factor::counted_by(&state, &request, checked.user_id, &code);
     let pass = throttle.admit(&subject).await?;

@@ -192,7 +192,8 @@ pub(super) async fn confirm(
     let pass = throttle.admit(&format!("{}:confirm", caller.user_id.simple())).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     let confirmed =
-        factors::confirm_totp(&state.pool, now, keys, caller.user_id, caller.session_id, &code, &trace).await?;
+        factors::confirm_totp(&state.pool, now, keys, caller.user_id, caller.session_id, &code, &trace)
+            .await?;
     throttle.give_back(pass).await;
     state.sessions.forget(&confirmed.ended).await;
     state.wake.wake();

@@ -34,6 +34,7 @@ mod register;
 mod reset_password;
 mod rewards;
 mod route_coverage;
+mod second_factor;
 mod security_events;
 mod support;
 mod timing;

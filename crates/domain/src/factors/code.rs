@@ -125,7 +125,8 @@ mod tests {
             assert_eq!(Code::parse(text), Ok(digits.clone()), "{text}");
         }
         let code = Code::Recovery(RecoveryCode("k7x2mq9dhr4t0bz3wvg5n8c1".to_owned()));
-        for text in ["k7x2mq-9dhr4t-0bz3wv-g5n8c1", "K7X2MQ 9DHR4T OBZ3WV G5N8CL", "k7x2mq9dhr4tobz3wvg5n8ci"] {
+        for text in ["k7x2mq-9dhr4t-0bz3wv-g5n8c1", "K7X2MQ 9DHR4T OBZ3WV G5N8CL", "k7x2mq9dhr4tobz3wvg5n8ci"]
+        {
             assert_eq!(Code::parse(text), Ok(code.clone()), "{text}");
         }
         let endless = "1".repeat(100_000);

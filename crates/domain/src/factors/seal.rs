@@ -5,8 +5,8 @@
 //! key can be changed while secrets of the one before are about, and is bound to the row it was made for.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use uuid::Uuid;
 use secrecy::zeroize::Zeroizing;
+use uuid::Uuid;
 
 use crate::config::SealingKeys;
 use crate::token::{self, Key};

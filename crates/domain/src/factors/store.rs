@@ -24,7 +24,8 @@ pub(super) struct PendingTotp {
 }
 
 pub(super) async fn is_on(connection: &mut Connection, user_id: Uuid) -> QueryResult<bool> {
-    let confirmed = factors::table.filter(factors::user_id.eq(user_id).and(factors::confirmed_at.is_not_null()));
+    let confirmed =
+        factors::table.filter(factors::user_id.eq(user_id).and(factors::confirmed_at.is_not_null()));
     diesel::select(diesel::dsl::exists(confirmed)).get_result(connection).await
 }
 
@@ -88,11 +89,7 @@ pub(super) async fn put_pending(
 pub(super) async fn confirm(tx: &mut Tx, id: Uuid, step: i64, now: DateTime<Utc>) -> QueryResult<bool> {
     let confirmed =
         diesel::update(factors::table.filter(factors::id.eq(id).and(factors::confirmed_at.is_null())))
-            .set((
-                factors::confirmed_at.eq(now),
-                factors::last_step.eq(step),
-                factors::last_used_at.eq(now),
-            ))
+            .set((factors::confirmed_at.eq(now), factors::last_step.eq(step), factors::last_used_at.eq(now)))
             .execute(&mut **tx)
             .await?;
     Ok(confirmed == 1)

@@ -4,8 +4,8 @@
 //! its resistance to collisions (RFC 4226, appendix B.2).
 
 use chrono::{DateTime, Utc};
-use totp_rs::{Builder, Secret, Totp};
 use secrecy::zeroize::Zeroizing;
+use totp_rs::{Builder, Secret, Totp};
 
 use super::TotpCode;
 use crate::token;

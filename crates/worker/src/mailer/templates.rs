@@ -267,8 +267,11 @@ mod tests {
     #[test]
     fn a_used_recovery_code_is_counted() {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
-        for (left, words) in [(9, "9 recovery codes are left"), (1, "1 recovery code is left"), (0, "No recovery code is left")]
-        {
+        for (left, words) in [
+            (9, "9 recovery codes are left"),
+            (1, "1 recovery code is left"),
+            (0, "No recovery code is left"),
+        ] {
             let (text, html) =
                 Mail::RecoveryCodeUsed { username: "ada".into(), at, left }.render("Trellis").unwrap();
             assert!(text.contains(words) && html.contains(words), "{text}{html}");
