@@ -24,6 +24,7 @@ export class Failure extends Error {
     this.errors = Array.isArray(problem.errors) ? problem.errors : [];
     this.retryAfter = problem.retryAfter ?? null;
     this.requestId = problem.request_id ?? null;
+    this.challenge = problem.challenge ?? null;
   }
 }
 
@@ -115,6 +116,7 @@ export function showFailure(form, failure) {
   const detail = failure.message.replace(/[^.]$/, "$&.");
   if (failure.code === "email_taken") errors.push({ pointer: "/email", detail });
   if (failure.code === "username_taken") errors.push({ pointer: "/username", detail });
+  if (failure.code === "invalid_code") errors.push({ pointer: "/code", detail: "This code is not right, or was used before. Wait for the next one." });
   if (failure.code === "invalid_credentials") {
     if (form.elements.namedItem("identifier")) rest.push("This name and password do not match.");
     else errors.push({ pointer: `/${secret.name}`, detail: "This is not your password." });
@@ -134,7 +136,7 @@ export function showFailure(form, failure) {
   (wrong[0] ?? (rest.length > 0 ? secret : null))?.focus();
 }
 
-/** Wires a form: `submit` gets its values and may throw a Failure. */
+/** Wires a form: `submit` gets its values and the button that was pressed, and may throw a Failure. */
 export function wireForm(form, submit) {
   const button = find("button[type=submit]", form);
   const label = button.textContent;
@@ -153,7 +155,7 @@ export function wireForm(form, submit) {
     button.setAttribute("aria-disabled", "true");
     button.textContent = "One moment…";
     try {
-      await submit(Object.fromEntries(fields.map((field) => [field.name, field.value])));
+      await submit(Object.fromEntries(fields.map((field) => [field.name, field.value])), event.submitter);
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
       showFailure(form, failure);
@@ -232,10 +234,39 @@ const forms = {
     });
   },
   login(form) {
+    const second = find("form[data-form=login-factor]");
+    let challenge = null;
+    const ask = (given) => {
+      challenge = given;
+      showStep("factor");
+      second.elements.code.focus();
+    };
     wireForm(form, async (values) => {
-      await call("POST", "/api/login/", values);
+      try {
+        await call("POST", "/api/login/", values);
+      } catch (failure) {
+        if (failure.code !== "second_factor_required") throw failure;
+        return ask(failure.challenge);
+      }
       location.assign("/dashboard");
     });
+    wireForm(second, async ({ code }) => {
+      try {
+        await call("POST", "/api/login/factor/", { challenge, code });
+      } catch (failure) {
+        if (failure.code !== "invalid_challenge") throw failure;
+        second.reset();
+        showStep("form");
+        return summarise(form, "That took too long. Please log in once more.");
+      }
+      location.assign("/dashboard");
+    });
+    // Whoever signed in elsewhere is sent here for the second step. A fragment is sent to no server, and leaves at once.
+    const given = new URLSearchParams(location.hash.slice(1)).get("challenge");
+    if (given) {
+      history.replaceState(null, "", location.pathname);
+      ask(given);
+    }
   },
   "forgot-password"(form) {
     wireForm(form, async (values) => {

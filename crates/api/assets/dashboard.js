@@ -147,7 +147,7 @@ function showStats(stats) {
 
 // --- Doing things ----------------------------------------------------------------------------
 
-const signedOut = (failure) => failure instanceof Failure && failure.status === 401 && failure.code !== "invalid_credentials";
+const signedOut = (failure) => failure instanceof Failure && failure.code === "unauthenticated";
 
 /** Whatever failed: without a session the way leads to the login page, the rest is said on top. */
 function fail(failure) {

@@ -7,6 +7,7 @@
 //   CHROMIUM   the browser (looked for in the usual places)
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 import { Visitor, until } from "./visitor.mjs";
@@ -125,6 +126,16 @@ await step("a friend does it all with the keyboard, in the dark, on a small scre
   await graces.sees(`Hello, ${grace.name}`);
 });
 
+/** What an authenticator app shows now (RFC 6238). */
+function totp(key) {
+  const bits = [...key].map((letter) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
+  const mac = createHmac("sha1", Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)))).update(counter).digest();
+  const number = mac.readUInt32BE(mac[19] & 15) & 0x7fffffff;
+  return String(number % 1_000_000).padStart(6, "0");
+}
+
 const tile = (visitor, name) => visitor.page.locator(".tiles div").filter({ hasText: name }).locator("dd");
 
 await step("both see their rewards", async () => {
@@ -193,6 +204,70 @@ await step("a forgotten password is replaced, once, and every device is logged o
   await adas.fill({ "E-mail address or username": ada.email, "Password": ada.password });
   await adas.press("Log in");
   await adas.sees(`Hello, ${ada.name}`);
+});
+
+await step("a second step is switched on, asked for and switched off", async () => {
+  const { page } = adas;
+  await adas.open("/dashboard#second-step");
+  await adas.sees("With an authenticator app");
+  await adas.fill({ "Password": "not it at all" });
+  await adas.press("Set up an app");
+  await until("the password is marked", async () => (await adas.field("Password").getAttribute("aria-invalid")) === "true");
+  await adas.fill({ "Password": ada.password });
+  await adas.press("Set up an app");
+  await adas.sees("Scan this with the app");
+  assert.ok(await page.getByRole("img", { name: "QR code" }).evaluate((image) => image.complete && image.naturalWidth > 0));
+  const key = (await page.locator("[data-fill=factor-secret]").innerText()).replaceAll(" ", "");
+  await adas.fill({ "Code that the app shows": "000 00" });
+  await adas.press("Switch it on");
+  await adas.sees("One field needs another look.");
+  const first = totp(key);
+  await adas.fill({ "Code that the app shows": first });
+  await adas.press("Switch it on");
+  await adas.sees("Your recovery codes");
+  const codes = await page.locator("[data-list=recovery-codes] code").allInnerTexts();
+  assert.equal(new Set(codes).size, 10);
+  await adas.press("I have kept them");
+  await adas.sees("The second step is on");
+  assert.equal(await page.getByText(codes[0]).count(), 0, "the codes left the page");
+
+  // With the keyboard alone, on a small screen.
+  const phone = await Visitor.enter(browser, base, { narrow: true });
+  await phone.open("/login");
+  await phone.type("E-mail address or username", ada.email);
+  await phone.type("Password", ada.password);
+  await phone.page.keyboard.press("Enter");
+  await phone.sees("One more step");
+  await phone.hasFocus("Code");
+  await phone.page.keyboard.type(first);
+  await phone.page.keyboard.press("Enter");
+  await phone.sees("One field needs another look.");
+  assert.match(await phone.error("Code"), /used before/, "the code that switched it on is used");
+  await phone.hasFocus("Code");
+  await phone.fill({ "Code": codes[0] });
+  await phone.page.keyboard.press("Enter");
+  await phone.sees(`Hello, ${ada.name}`);
+
+  // A challenge that somebody is sent on with.
+  const guest = await Visitor.enter(browser, base);
+  await guest.open("/login#challenge=old");
+  await guest.sees("One more step");
+  assert.equal(guest.page.url(), `${base}/login`, "the challenge left the address bar");
+  await guest.fill({ "Code": codes[1] });
+  await guest.press("Continue");
+  await guest.sees("That took too long.");
+  await guest.sees("Welcome back");
+
+  await adas.fill({ "Password": ada.password, "Code of the app, or a recovery code": codes[2] });
+  await adas.press("Make new recovery codes");
+  await adas.sees("Your recovery codes");
+  const renewed = await page.locator("[data-list=recovery-codes] code").allInnerTexts();
+  assert.ok(renewed.every((code) => !codes.includes(code)));
+  await adas.press("I have kept them");
+  await adas.sees("The second step is on");
+  await adas.fill({ "Password": ada.password, "Code of the app, or a recovery code": renewed[0] });
+  await adas.press("Switch it off");
+  await adas.sees("The second step is switched off.");
 });
 
 await step("a limit, a busy server and a lost line are told apart", async () => {

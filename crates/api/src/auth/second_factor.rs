@@ -54,11 +54,17 @@ fn key(state: &State) -> Key {
     state.keys().token.derive("sign-in challenge")
 }
 
-/// The answer to somebody who proved the first factor of an account that has a second.
-pub fn required(state: &State, checked: &Credentials) -> Problem {
+/// The challenge for somebody who proved the first factor.
+pub fn challenge(state: &State, checked: &Credentials) -> String {
     let challenge = Challenge { user_id: checked.user_id, session_epoch: checked.session_epoch };
+    challenge.sign(&key(state), state.clock.now())
+}
+
+/// The answer to somebody who proved the first factor of an account that has a second. A page that cannot answer so, being
+/// come to by a redirect, sends on to `/login#challenge=` with the challenge.
+pub fn required(state: &State, checked: &Credentials) -> Problem {
     Problem::new(problem::Code::SecondFactorRequired)
-        .member("challenge", challenge.sign(&key(state), state.clock.now()).into())
+        .member("challenge", challenge(state, checked).into())
         .member("expires_in", LIFETIME.num_seconds().into())
         .member("factors", json!(["totp", "recovery_code"]))
 }

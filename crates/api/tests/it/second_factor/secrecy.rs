@@ -59,7 +59,11 @@ async fn s7_a_new_key_opens_what_the_one_before_sealed_and_seals_it_anew() {
         client.try_send(reqwest::Method::POST, path, Some(("application/json", body)), &[]).await.unwrap()
     };
     // Without the former key the app's codes cannot be checked, which the log says; recovery codes still are.
-    let forgetful = app.replica_with(|settings| drop(settings.set("SECRET_KEY", NEW_KEY))).await;
+    let forgetful = app
+        .replica_with(|settings| {
+            settings.set("SECRET_KEY", NEW_KEY);
+        })
+        .await;
     sign_in_at(&forgetful.base(), &ada.authenticator.next_code(&app)).await.expect(500);
     sign_in_at(&forgetful.base(), &ada.recovery_codes[0]).await.expect(200);
     assert_eq!(sealed().await, before);
