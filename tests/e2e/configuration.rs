@@ -17,7 +17,7 @@ use testkit::stack::{RECOVERY, registration};
 const PROGRAMS: [(Program, &str); 2] = [(Program::Api, "serve"), (Program::Worker, "run")];
 
 /// A secret for each setting that takes one. They occur nowhere else, so that each of them can be searched for.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 12] = [
     "1uNfYq8vYw0pLm5Rt7Xc2Nb9Hs4Jd6Gf-secret",
     "2vOgZr9wZx1qMn6Su8Yd3Oc0It5Ke7Hg",
     "3wPhAs0xAy2rNo7Tv9Ze4Pd1Ju6Lf8Ih",
@@ -28,6 +28,8 @@ const SECRETS: [&str; 10] = [
     "8bUmFx5cFd7wSt2Ya4Ej9Ui6Oz1Qk3Nm",
     "9cVnGy6dGe8xTu3Zb5Fk0Vj7Pa2Rl4On",
     "0dWoHz7eHf9yUv4Ac6Gl1Wk8Qb3Sm5Po",
+    "1eXpIa8fIg0zVw5Bd7Hm2Xl9Rc4Tn6Qp",
+    "2fYqJb9gJh1aWx6Ce8In3Ym0Sd5Uo7Rq",
 ];
 
 /// The word that makes a key look typed; taken off where the secret must be strong.
@@ -35,7 +37,8 @@ const WEAK_MARK: &str = "-secret";
 
 /// Production, on services that are not there, with every secret given by itself.
 fn production() -> TestSettings {
-    let [_, jwt, old_jwt, csrf, referral, token, privacy, database, redis, smtp] = SECRETS;
+    let [_, jwt, old_jwt, csrf, referral, token, privacy, database, redis, smtp, factor, old_factor] =
+        SECRETS;
     let mut settings = TestSettings::new(&format!("postgres://trellis:{database}@127.0.0.1:1/trellis"));
     settings
         .set("APP_ENV", "production")
@@ -52,7 +55,9 @@ fn production() -> TestSettings {
         .set("CSRF_KEY", csrf)
         .set("REFERRAL_KEY", referral)
         .set("TOKEN_KEY", token)
-        .set("PRIVACY_KEY", privacy);
+        .set("PRIVACY_KEY", privacy)
+        .set("FACTOR_KEY", factor)
+        .set("FACTOR_KEY_PREVIOUS", old_factor);
     settings
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use testkit::config::updates_files;
 
 /// How many promises there are under each letter.
-const PROMISES: [(char, usize); 10] = [
+const PROMISES: [(char, usize); 11] = [
     ('A', 18),
+    ('S', 7),
     ('T', 10),
     ('R', 10),
     ('F', 12),

@@ -16,5 +16,6 @@ mod main_job;
 mod privacy;
 mod readiness;
 mod redis_outages;
+mod second_factor;
 mod sessions;
 mod under_load;

@@ -1,7 +1,9 @@
 //! What is nobody's business is in no log, metric, Redis key or value, and in no job.
 
+use domain::clock::Clock;
 use serde_json::{Value, json};
 use testkit::app::within;
+use testkit::authenticator::enrol_by;
 use testkit::client::Client;
 use testkit::process::Program;
 use testkit::smtp::{Mail, Rule, Step};
@@ -242,8 +244,29 @@ async fn recovery_and_goodbye(
     ada.post("/api/reset-password/", body).await.expect(400);
     ada.post("/api/login/", json!({ "identifier": "ada", "password": NEW_PASSWORD })).await.expect(200);
     canaries.add_cookies(&ada);
+    second_factor(&ada, &visitor(0, IPV4), canaries).await;
     let body = json!({ "current_password": NEW_PASSWORD, "password": LAST_PASSWORD });
     ada.post("/api/me/password/", body).await.expect(204);
     ada.delete("/api/me/", json!({ "password": WRONG_PASSWORD })).await.expect(401);
     ada.delete("/api/me/", json!({ "password": LAST_PASSWORD })).await.expect(202);
+}
+
+async fn second_factor(ada: &Client, elsewhere: &Client, canaries: &mut Canaries) {
+    let (authenticator, recovery_codes) = enrol_by(&Clock::system(), ada, NEW_PASSWORD).await;
+    canaries.add(&authenticator.text);
+    for code in &recovery_codes {
+        canaries.add(code);
+        canaries.add(&code.replace('-', ""));
+    }
+    let body = json!({ "identifier": ADA, "password": NEW_PASSWORD });
+    let challenge = elsewhere.post("/api/login/", body).await.expect(401).json()["challenge"].clone();
+    canaries.add(challenge.as_str().unwrap());
+    for (code, status) in
+        [(FORGED, 422), ("zqzqzq-zqzqzq-zqzqzq-zqzqzq", 401), (recovery_codes[0].as_str(), 200)]
+    {
+        let body = json!({ "challenge": challenge, "code": code });
+        elsewhere.post("/api/login/factor/", body).await.expect(status);
+    }
+    canaries.add("zqzqzq-zqzqzq-zqzqzq-zqzqzq");
+    canaries.add_cookies(elsewhere);
 }

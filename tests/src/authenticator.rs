@@ -2,6 +2,7 @@
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -46,7 +47,7 @@ impl Authenticator {
         format!("{:06}", number % 1_000_000)
     }
 
-    /// What it shows now, by the system's clock.
+    /// What it shows now, by the clock of the system under test.
     pub fn code(&self, app: &TestApp) -> String {
         self.code_at(app.clock.now())
     }
@@ -68,9 +69,14 @@ impl Authenticator {
 
 /// Adds an app to the account of whoever is signed in. Returns it with the recovery codes.
 pub async fn enrol(app: &TestApp, client: &Client, password: &str) -> (Authenticator, Vec<String>) {
+    enrol_by(&app.clock, client, password).await
+}
+
+/// As [`enrol`], by this clock.
+pub async fn enrol_by(clock: &Clock, client: &Client, password: &str) -> (Authenticator, Vec<String>) {
     let reply = client.post("/api/me/factors/totp/", json!({ "password": password })).await.expect(201);
     let authenticator = Authenticator::new(reply.json()["secret"].as_str().unwrap());
-    let code = json!({ "code": authenticator.code(app) });
+    let code = json!({ "code": authenticator.code_at(clock.now()) });
     let reply = client.post("/api/me/factors/totp/confirm/", code).await.expect(200);
     (authenticator, recovery_codes(&reply.json()))
 }

@@ -100,6 +100,7 @@ async fn promote(email: &str) -> anyhow::Result<()> {
 async fn reset_factor(email: &str) -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     let email = Email::parse(email)?;
+    db::migrate::check(&config.common.database_url).await?;
     let pool = db::connect(&config.common.database_url, 1)?;
     match factors::reset(&pool, Clock::system().now(), &email).await? {
         Reset::Done => println!("done: the owner is told by mail"),
