@@ -35,6 +35,12 @@ pub(super) enum Kind {
     RefreshToken,
     Transport,
     Identifier,
+    /// What the first half of a sign-in gives.
+    Challenge,
+    /// A code of the second factor, or a recovery code.
+    FactorCode,
+    /// A code of the second factor.
+    TotpCode,
 }
 
 /// A field of a body.
@@ -61,7 +67,8 @@ impl Endpoint {
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
-        Email, Identifier, NewPassword, Password, ReferralCode, RefreshToken, Token, Transport, Username,
+        Challenge, Email, FactorCode, Identifier, NewPassword, Password, ReferralCode, RefreshToken, Token,
+        TotpCode, Transport, Username,
     };
     let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
         method,
@@ -96,6 +103,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 ("transport", Transport, optional),
             ],
         ),
+        endpoint(
+            Method::POST,
+            "/api/login/factor/",
+            nobody,
+            &[
+                ("challenge", Challenge, required),
+                ("code", FactorCode, required),
+                ("transport", Transport, optional),
+            ],
+        ),
         endpoint(Method::POST, "/api/token/refresh/", nobody, &[("refresh_token", RefreshToken, optional)]),
         endpoint(Method::POST, "/api/forgot-password/", nobody, &[("email", Email, required)]),
         endpoint(
@@ -113,6 +130,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("current_password", Password, required), ("password", NewPassword, required)],
         ),
+        endpoint(Method::POST, "/api/me/factors/totp/", user, &[("password", Password, optional)]),
+        endpoint(Method::POST, "/api/me/factors/totp/confirm/", user, &[("code", TotpCode, required)]),
+        endpoint(
+            Method::DELETE,
+            "/api/me/factors/totp/",
+            user,
+            &[("password", Password, optional), ("code", FactorCode, required)],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/me/factors/recovery-codes/",
+            user,
+            &[("password", Password, optional), ("code", FactorCode, required)],
+        ),
     ]
 }
 
@@ -128,6 +159,8 @@ impl Kind {
             Self::Token | Self::RefreshToken => "A".repeat(43),
             Self::Transport => "cookie".to_owned(),
             Self::Identifier => "ada".to_owned(),
+            Self::Challenge => "A".repeat(90),
+            Self::FactorCode | Self::TotpCode => "123456".to_owned(),
         }
     }
 
@@ -197,6 +230,16 @@ impl Kind {
                 );
                 bad.push(long("a", 255));
                 bad
+            }
+            Self::Challenge => {
+                let mut bad = all(&[" ", "x", ".", "A.A", "0-0-0.A"], &Problem(401, "invalid_challenge"));
+                bad.push(long("A", 257));
+                bad
+            }
+            Self::FactorCode => all(&MALFORMED_FACTOR_CODES, &Code("invalid_value")),
+            Self::TotpCode => {
+                let recovery = "k7x2mq-9dhr4t-0bz3wv-g5n8cf";
+                all(&[&MALFORMED_FACTOR_CODES[..], &[recovery]].concat(), &Code("invalid_value"))
             }
         };
         // Longer than anything has need to be, and still within a body.
@@ -279,4 +322,17 @@ const MALFORMED_TOKENS: [&str; 9] = [
     "' OR 1=1 --",
     // Cyrillic А.
     "ААААААААААААААААААААААААААААААААААААААААААА",
+];
+
+const MALFORMED_FACTOR_CODES: [&str; 9] = [
+    " ",
+    "-",
+    "12345",
+    "1234567",
+    "+12345",
+    "12345x",
+    "k7x2mq-9dhr4t-0bz3wv-g5n8cu",
+    // Look-alikes: wide digits, Arabic digits.
+    "１２３４５６",
+    "١٢٣٤٥٦",
 ];
