@@ -173,6 +173,9 @@ async fn mails_to_nobody_are_done_without_a_mail() {
         Job::SendVerification { verification_id: nobody },
         Job::SendPasswordReset { reset_id: nobody },
         Job::SendRefreshReused { session_id: nobody },
+        Job::SendFactorAdded { user_id: ada.id },
+        Job::SendFactorRemoved { user_id: nobody },
+        Job::SendRecoveryCodeUsed { user_id: nobody },
     ] {
         let id = desk.promise(&job).await;
         desk.run(id).await;
@@ -180,6 +183,29 @@ async fn mails_to_nobody_are_done_without_a_mail() {
     }
     desk.run_queue("mail").await;
     assert_eq!(desk.mail.connections(), 0);
+}
+
+/// It tells of what happened then, however late it is sent.
+#[tokio::test]
+async fn a_notice_says_when_it_was_promised_and_how_many_codes_are_left() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    let jobs = [
+        (Job::SendFactorAdded { user_id: ada.id }, "signing in also takes a code"),
+        (Job::SendFactorRemoved { user_id: ada.id }, "signing in takes your password"),
+        (Job::SendRecoveryCodeUsed { user_id: ada.id }, "No recovery code is left"),
+    ];
+    for (job, words) in jobs {
+        let id = desk.promise(&job).await;
+        desk.clock.advance(chrono::TimeDelta::days(400));
+        desk.run(id).await;
+        let mail = desk.mail.mails().pop().unwrap();
+        let promised: String = desk
+            .database
+            .value(&format!("SELECT to_char(created_at, 'FMDD FMMonth YYYY') FROM outbox WHERE id = '{id}'"))
+            .await;
+        assert!(mail.text.contains(words) && mail.text.contains(&format!("{promised} at ")), "{}", mail.text);
+    }
 }
 
 #[tokio::test]
