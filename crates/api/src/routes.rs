@@ -13,6 +13,8 @@ mod leaderboard;
 mod login;
 mod logout;
 mod me;
+mod me_email;
+mod me_export;
 mod openapi;
 mod referral_codes;
 mod referral_series;
@@ -20,6 +22,7 @@ mod referral_stats;
 mod referral_stream;
 mod referrals;
 mod register;
+mod register_confirm;
 mod reset_password;
 mod rewards;
 mod security_events;
@@ -161,6 +164,7 @@ pub fn table() -> Vec<Row> {
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let mut rows = vec![
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
+        Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
         Row::new(post.clone(), "/api/login/", Public, login::post).limited(policy::LOGIN),
         Row::new(post.clone(), "/api/logout/", User, logout::post),
         Row::new(post.clone(), "/api/token/refresh/", Refresh, token_refresh::post),
@@ -172,7 +176,9 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/me/", User, me::get),
         Row::new(patch, "/api/me/", User, me::patch),
         Row::new(delete, "/api/me/", User, me::delete),
-        Row::new(post, "/api/me/password/", User, me::password),
+        Row::new(post.clone(), "/api/me/password/", User, me::password),
+        Row::new(post, "/api/me/email/", User, me_email::post).limited(policy::EMAIL_CHANGE),
+        Row::new(get.clone(), "/api/me/export/", User, me_export::get).limited(policy::EXPORT),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
