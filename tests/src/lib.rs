@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod breaches;
 pub mod cable;
 pub mod client;
 pub mod config;
