@@ -185,9 +185,8 @@ async fn r8_a_mailbox_is_written_to_three_times_an_hour_at_most_because_of_chang
     let app = start().await;
     app.register("victim", None).await.expect(201);
     for index in 0..5 {
-        let client = app.member(&format!("user-{index}")).await;
-        ask(&client, "victim@example.org").await.expect(202);
-        ask(&client, NEW).await.expect(202);
+        ask(&app.member(&format!("one-{index}")).await, "victim@example.org").await.expect(202);
+        ask(&app.member(&format!("two-{index}")).await, NEW).await.expect(202);
     }
     app.jobs_done().await;
     assert_eq!(count_mails(&app, "victim@example.org", "You already have an account"), 3);

@@ -10,13 +10,12 @@ use crate::support::{assert_alike, method};
 
 /// Everything that an answer says, its headers too; without the request's id, which is a UUID of its own.
 fn said(reply: &Reply) -> String {
-    let mut text = reply.text();
-    for (name, value) in &reply.headers {
-        if name != "x-request-id" {
-            text.push_str(&format!("\n{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-        }
-    }
-    text.replace(reply.header("x-request-id").unwrap(), "REQUEST-ID").to_lowercase()
+    let headers = reply.headers.iter().filter(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()));
+    let mut lines: Vec<_> =
+        headers.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
+    lines.sort();
+    lines.push(reply.text());
+    lines.join("\n").replace(reply.header("x-request-id").unwrap(), "REQUEST-ID").to_lowercase()
 }
 
 #[tokio::test(flavor = "multi_thread")]

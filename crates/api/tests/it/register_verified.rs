@@ -340,7 +340,7 @@ async fn v2_a_deletion_leaves_nothing_of_registrations_that_named_the_address() 
 async fn without_that_mode_nothing_changes() {
     let app = TestApp::api_only().await;
     app.register("ada", None).await.expect(201);
-    let reply = app.register("ada", None).await.expect(409);
+    let reply = register(&app, "ada@example.org", "another").await.expect(409);
     assert_eq!(reply.code(), "email_taken");
     let body = json!({ "email": "bob@example.org", "username": "bob" });
     let reply = app.client().post("/api/register/", body).await.expect(422);
