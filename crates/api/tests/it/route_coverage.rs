@@ -108,6 +108,9 @@ fn settled(reply: &Reply) -> (u16, Option<String>, Value) {
     let mut body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
     if let Some(members) = body.as_object_mut() {
         members.remove("request_id");
+        // An export tells of the export before it.
+        members.remove("exported_at");
+        members.remove("data");
         // Lists of what these very calls did: sessions, events.
         members.remove("items");
     }

@@ -180,7 +180,7 @@ async fn v3_abandoned_accounts_go_after_sixty_days_and_nobody_elses() {
     let deleted = async || desk.ids("SELECT id FROM users WHERE deleted_at IS NOT NULL ORDER BY id").await;
     desk.clock.advance(TimeDelta::days(60) - TimeDelta::minutes(1));
     desk.run(desk.promise(&Job::ExpireAccounts {}).await).await;
-    assert_eq!(deleted().await, [uuid::Uuid::nil(); 0], "a minute is left");
+    assert!(deleted().await.is_empty(), "a minute is left");
     desk.clock.advance(TimeDelta::minutes(2));
     for _ in 0..2 {
         desk.run(desk.promise(&Job::ExpireAccounts {}).await).await;
