@@ -207,7 +207,7 @@ pub(crate) async fn address_changed(
     if store::lock_pending(tx, id).await?.is_some() {
         store::settle(tx, id, ReferralStatus::Rejected, refusal.as_str(), now).await?;
         let moved = (referrer.id, Some(ReferralStatus::Pending), Some(ReferralStatus::Rejected), 1);
-        store::count(tx, &[moved]).await?;
+        store::count(tx, now, &[moved]).await?;
     }
     Ok(())
 }

@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, leaderboard, login, logout, me, me_email, me_export, referral_codes,
-    referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password, rewards,
-    security_events, table,
-    token_refresh, verify_email,
+    Access, Row, forgot_password, health, leaderboard, login, logout, me, me_email, me_export,
+    referral_codes, referral_series, referral_stats, referral_stream, referrals, register, register_confirm,
+    reset_password, rewards, security_events, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 

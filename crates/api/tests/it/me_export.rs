@@ -19,7 +19,7 @@ const TABLES: [(&str, &str); 19] = [
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),
     ("referral_counters", "referral_figures"),
-    ("referral_visits", "referral_link_visits"),
+    ("referral_days", "referral_days"),
     ("referrals", "referrals_made"),
     ("refresh_tokens", "refresh_tokens"),
     ("reward_decisions", "reward_decisions"),
@@ -63,7 +63,7 @@ async fn v2_an_export_holds_everything_about_oneself_and_nothing_about_others() 
         (&json!("10.00"), &json!("10.00"))
     );
     assert_eq!(rows("sessions").len(), 2);
-    assert_eq!(rows("referral_link_visits")[0]["visits"], 1);
+    assert_eq!(rows("referral_days")[0]["visits"], 1);
     let kinds: BTreeSet<_> =
         rows("mails").iter().map(|mail| mail["kind"].as_str().unwrap().to_owned()).collect();
     for kind in

@@ -158,8 +158,11 @@ async fn a7_whoever_registers_somebody_elses_address_never_gets_in() {
 
     let token = wait_for_tokens(&app, "victim@example.org", CONFIRM, 1).await.remove(0);
     let victim = app.client();
-    // Opening the page spends nothing.
-    victim.get(&format!("/register/confirm?token={token}")).await.expect(200);
+    // The page of this mode asks for no password, and the one that the mail leads to does. Opening it spends nothing.
+    let page = app.client().get("/register").await.expect(200).text();
+    assert!(page.contains("name=\"email\"") && !page.contains("name=\"password\""), "{page}");
+    let page = victim.get(&format!("/register/confirm?token={token}")).await.expect(200).text();
+    assert!(page.contains("name=\"password\"") && !page.contains(&token), "{page}");
     assert_eq!(count(&app, "users").await, 0);
     let reply = confirm(&victim, &token, OTHER_PASSWORD).await.expect(201);
     assert!(!reply.headers.contains_key("set-cookie"), "registering does not sign in");

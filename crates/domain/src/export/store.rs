@@ -15,7 +15,7 @@ pub(super) const SECTIONS: [(&str, &str); 20] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
-                role, referral_code, referred_by IS NOT NULL AS was_referred, created_at, blocked_at
+                role, referral_code, referred_by IS NOT NULL AS was_referred, leaderboard, created_at, blocked_at
          FROM users WHERE id = $1",
     ),
     (
@@ -74,7 +74,10 @@ pub(super) const SECTIONS: [(&str, &str); 20] = [
         "referral_figures",
         "SELECT pending, review, successful, rejected, expired, reversed FROM referral_counters WHERE user_id = $1",
     ),
-    ("referral_link_visits", "SELECT day, visits FROM referral_visits WHERE user_id = $1 ORDER BY day"),
+    (
+        "referral_days",
+        "SELECT day, visits, registrations, successful FROM referral_days WHERE user_id = $1 ORDER BY day",
+    ),
     (
         "rewards",
         "SELECT id, reward_type, amount::text, date_earned, referral_id, beneficiary, milestone

@@ -11,7 +11,8 @@ use crate::accounts::Email;
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
 use crate::schema::{
-    deleted_identities, former_identities, referral_counters as counters, referral_days as days, referrals, users,
+    deleted_identities, former_identities, referral_counters as counters, referral_days as days, referrals,
+    users,
 };
 
 #[derive(Insertable)]
