@@ -76,6 +76,14 @@ impl TestApp {
         Replica { addr, api }
     }
 
+    /// Another api on the same database, changed in what is no setting.
+    pub async fn replica_tuned(&self, tune: impl FnOnce(&mut api::config::Config)) -> Replica {
+        let mut config = api::config::Config::read(self.settings.settings()).unwrap();
+        tune(&mut config);
+        let (addr, api) = start_config(config, &self.clock).await;
+        Replica { addr, api }
+    }
+
     /// Starts the worker.
     pub fn start_worker(&mut self) {
         let config = worker::Config::read(self.settings.settings()).unwrap();
@@ -145,6 +153,14 @@ impl TestApp {
             if wanted(&stats) { Ok(stats) } else { Err(stats.to_string()) }
         })
         .await
+    }
+
+    /// Opens the link of a registration's mail, with `REGISTRATION=verified`, and chooses a password.
+    pub async fn confirm_registration(&self, email: &str) -> Reply {
+        let mail = self.mail.wait_for_to(email).await.unwrap();
+        let token = mail.token().expect("the mail has a link");
+        let body = json!({ "token": token, "password": PASSWORD });
+        self.client().post("/api/register/confirm/", body).await
     }
 
     /// Waits until no job is left to do.
@@ -220,7 +236,10 @@ pub async fn within<T>(patience: Duration, what: &str, mut ask: impl AsyncFnMut(
 
 /// The api runs on a thread of its own, as it does in its process.
 async fn start_api(settings: &TestSettings, clock: &Clock) -> (SocketAddr, api::server::Handle) {
-    let config = api::config::Config::read(settings.settings()).unwrap();
+    start_config(api::config::Config::read(settings.settings()).unwrap(), clock).await
+}
+
+async fn start_config(config: api::config::Config, clock: &Clock) -> (SocketAddr, api::server::Handle) {
     let clock = clock.clone();
     let (started, ready) = oneshot::channel();
     std::thread::spawn(move || {

@@ -23,6 +23,11 @@ pub fn redis_server() -> PathBuf {
     std::env::var_os("TEST_REDIS_SERVER").map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
 }
 
+/// The program that tests dump a database with (`TEST_PG_DUMP`).
+pub fn pg_dump() -> PathBuf {
+    std::env::var_os("TEST_PG_DUMP").map_or_else(|| PathBuf::from("pg_dump"), PathBuf::from)
+}
+
 /// Where the built `api` and `worker` are (`TRELLIS_BIN_DIR`).
 pub fn binaries() -> PathBuf {
     std::env::var_os("TRELLIS_BIN_DIR")

@@ -6,6 +6,8 @@ use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{self, Value};
 use tokio_postgres::Client;
 
+use crate::config::pg_dump;
+
 /// The rows of every table, each as JSON text, bytes as hexadecimal digits, without the named columns.
 pub async fn tables(database: &Client, without: &[&str]) -> BTreeMap<String, Vec<String>> {
     let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
@@ -26,6 +28,13 @@ pub async fn holding(database: &Client, text: &str) -> Vec<String> {
         rows.into_iter().map(move |row| format!("{name}: {row}")).collect::<Vec<_>>()
     });
     rows.filter(|row| row.to_lowercase().contains(&wanted)).collect()
+}
+
+/// The whole database as `pg_dump` writes it: what a backup would hold.
+pub async fn backup(url: &str) -> String {
+    let dumped = tokio::process::Command::new(pg_dump()).arg("--dbname").arg(url).output().await.unwrap();
+    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    String::from_utf8(dumped.stdout).unwrap()
 }
 
 /// Every key of a Redis with what lies under it.

@@ -278,6 +278,12 @@ const forms = {
   "reset-password"(form) {
     wireToken(form, (token, { password }) => call("POST", "/api/reset-password/", { token, password }));
   },
+  "register-confirm"(form) {
+    wireToken(form, (token, { password, username }) => {
+      const name = username.trim();
+      return call("POST", "/api/register/confirm/", name ? { token, password, username: name } : { token, password });
+    });
+  },
   "verify-email"(form) {
     wireToken(form, (token) => call("POST", "/api/verify-email/", { token }));
   },

@@ -46,6 +46,7 @@ const reasons = {
   self_referral_same_email: "has your own e-mail address",
   self_referral_same_browser: "registered with your own browser",
   email_of_deleted_account: "had an account before",
+  email_used_before: "has another account",
   referred_deleted: "deleted the account too early",
   no_rule: "no reward was offered at the time",
 };
@@ -214,6 +215,35 @@ wireForm(passwordForm, async (values) => {
   passwordForm.closest("details").open = false;
   find("#change-password summary").focus();
   say("password", "Your password is changed. Your other devices are logged out.");
+});
+
+const emailForm = find("[data-form=change-email]");
+wireForm(emailForm, async ({ new_email: email, password }) => {
+  try {
+    await change("POST", "/api/me/email/", { email, password });
+  } catch (failure) {
+    for (const error of failure.errors ?? []) if (error.pointer === "/email") error.pointer = "/new_email";
+    throw failure;
+  }
+  emailForm.reset();
+  emailForm.closest("details").open = false;
+  find("#change-email summary").focus();
+  say("email", `Open the link that we sent to ${email.trim()}. Until then nothing changes.`);
+});
+
+find("[data-action=export]").addEventListener("click", async () => {
+  say("export", "");
+  try {
+    const data = await call("GET", "/api/me/export/", undefined, session);
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 2)], { type: "application/json" }));
+    link.download = "trellis-export.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  } catch (failure) {
+    if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
+    else say("export", failureText(failure));
+  }
 });
 
 wireForm(find("[data-form=delete-account]"), async (values) => {

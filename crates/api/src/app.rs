@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
+use crate::passwords::Breaches;
 use crate::problem::Problem;
 use crate::streams::Streams;
 
@@ -51,8 +52,10 @@ pub struct State {
     pub redis: Redis,
     /// How often what may be tried.
     pub limits: Limits,
-    /// Passwords.
+    /// Hashes of passwords.
     pub hasher: Hasher,
+    /// Passwords that are known from breaches.
+    pub breaches: Breaches,
     /// Answers that stay open.
     pub streams: Streams,
     draining: AtomicBool,
@@ -76,6 +79,7 @@ impl State {
             common.keys.privacy.clone(),
             config.api_replicas,
         );
+        let hasher = Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?;
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
             cookies,
@@ -83,7 +87,8 @@ impl State {
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),
-            hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
+            hasher: if config.hash_for_nobody { hasher } else { hasher.without_nobody() },
+            breaches: Breaches::new(config.password_breach_url.as_ref())?,
             streams: Streams::default(),
             clock,
             cache,

@@ -28,6 +28,26 @@ pub struct Argon2Params {
     pub parallelism: u32,
 }
 
+/// When an account exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// At once: a person may sign in before the address is confirmed, and hears when an address is taken.
+    Open,
+    /// Once the address is confirmed; until then nobody learns whether it has an account.
+    Verified,
+}
+
+impl FromStr for Registration {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "open" => Ok(Self::Open),
+            "verified" => Ok(Self::Verified),
+            _ => Err(()),
+        }
+    }
+}
+
 /// The settings of the api.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -47,6 +67,8 @@ pub struct Config {
     pub rate_limits: bool,
     /// `API_REPLICAS`: by how much the limits are divided while Redis is down.
     pub api_replicas: u32,
+    /// `REGISTRATION`
+    pub registration: Registration,
     /// `ARGON2_*`
     pub argon2: Argon2Params,
     /// `HASH_THREADS`: passwords hashed at once.
@@ -55,12 +77,17 @@ pub struct Config {
     pub hash_queue: usize,
     /// `PASSWORD_MIN_LENGTH`, in characters.
     pub password_min_length: usize,
+    /// `PASSWORD_BREACH_URL`: who is asked whether a password is known from a breach.
+    pub password_breach_url: Option<url::Url>,
     /// `DRAIN_SECONDS`: how long it goes on serving after SIGTERM while `/health/ready` says no.
     pub drain: Duration,
     /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
     pub mail_dir: PathBuf,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
+    /// Whether a password is hashed for an account that does not exist too. Not a setting: the test that compares the
+    /// times of both turns it off to see that it would notice.
+    pub hash_for_nobody: bool,
 }
 
 impl Config {
@@ -95,13 +122,12 @@ impl Config {
             settings.problem("RATE_LIMITS", "is refused as `off` in production");
         }
         let api_replicas = number(settings, "API_REPLICAS", 1_u32, 1..=10_000);
-        if settings.peek("REGISTRATION").is_some_and(|mode| mode != "open") {
-            settings.problem("REGISTRATION", "takes only `open` so far");
-        }
+        let registration = settings.or("REGISTRATION", Registration::Open, "`open` or `verified`");
         let argon2 = argon2(settings, production);
         let hash_threads = number(settings, "HASH_THREADS", cores, 1..=1_024);
         let hash_queue = number(settings, "HASH_QUEUE", 128, 1..=100_000);
         let password_min_length = number(settings, "PASSWORD_MIN_LENGTH", 8, 8..=64);
+        let password_breach_url = breach_url(settings, production);
         let drain = number(settings, "DRAIN_SECONDS", if production { 5 } else { 0 }, 0..=3_600);
         let mail_dir = settings.or("MAIL_DIR", PathBuf::from(".dev/mail"), "a directory");
         Some(Self {
@@ -113,13 +139,16 @@ impl Config {
             allowed_origins,
             rate_limits: rate_limits?.0,
             api_replicas: api_replicas?,
+            registration: registration?,
             argon2: argon2?,
             hash_threads: hash_threads?,
             hash_queue: hash_queue?,
             password_min_length: password_min_length?,
+            password_breach_url,
             drain: Duration::from_secs(drain?),
             mail_dir: mail_dir?,
             body_timeout: Duration::from_secs(10),
+            hash_for_nobody: true,
         })
     }
 
@@ -127,6 +156,23 @@ impl Config {
     pub fn is_allowed_origin(&self, origin: &str) -> bool {
         origin == self.common.public_url.origin() || self.allowed_origins.iter().any(|known| known == origin)
     }
+}
+
+/// `None` when it is unset: nobody is asked.
+fn breach_url(settings: &mut Settings, production: bool) -> Option<url::Url> {
+    const NAME: &str = "PASSWORD_BREACH_URL";
+    let url = settings.optional::<url::Url>(NAME, "a URL such as https://api.pwnedpasswords.com/range")?;
+    if !cfg!(feature = "breach-check") {
+        settings.problem(NAME, "is of no use to this build, which lacks the feature `breach-check`");
+    }
+    let encrypted = url.scheme() == "https";
+    if !encrypted && (production || url.scheme() != "http")
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        settings.problem(NAME, "wants an https URL without a query");
+    }
+    Some(url)
 }
 
 fn argon2(settings: &mut Settings, production: bool) -> Option<Argon2Params> {
@@ -251,7 +297,9 @@ pub(crate) mod tests {
             ("ARGON2_MEMORY_KIB", "8192"),
             ("ARGON2_ITERATIONS", "1"),
             ("PASSWORD_MIN_LENGTH", "7"),
-            ("REGISTRATION", "verified"),
+            ("REGISTRATION", "closed"),
+            ("PASSWORD_BREACH_URL", "http://api.pwnedpasswords.com/range"),
+            ("PASSWORD_BREACH_URL", "https://breaches.example/?range="),
             ("ALLOWED_ORIGINS", "*"),
             ("ALLOWED_ORIGINS", "https://app.example/"),
             ("ALLOWED_ORIGINS", "https://App.example"),

@@ -59,7 +59,7 @@ struct Inner {
     queue: Arc<Queue<Job>>,
     running: Arc<AtomicUsize>,
     /// A hash of no password: what a login for an unknown account is verified against.
-    nobody: Phc,
+    nobody: Option<Phc>,
 }
 
 struct Job {
@@ -90,7 +90,16 @@ impl Hasher {
                 .name(format!("hash-{index}"))
                 .spawn(move || work(&queue, &running, params))?;
         }
-        Ok(Self(Arc::new(Inner { queue, running, nobody })))
+        Ok(Self(Arc::new(Inner { queue, running, nobody: Some(nobody) })))
+    }
+
+    /// Leaves out the work for accounts that do not exist, as a service would that gives away which do.
+    #[must_use]
+    pub fn without_nobody(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.nobody = None;
+        }
+        self
     }
 
     /// The hash of a password, as a PHC string with a salt of its own.
@@ -109,7 +118,10 @@ impl Hasher {
 
     /// The work of [`Hasher::verify`] for an account that does not exist, so that its absence takes as long to tell.
     pub async fn verify_nobody(&self, password: SecretString) -> Result<(), Problem> {
-        self.verify_phc(password, self.0.nobody.clone()).await.map(|_| ())
+        match self.0.nobody.clone() {
+            Some(nobody) => self.verify_phc(password, nobody).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// How many passwords are being hashed, and how many wait.

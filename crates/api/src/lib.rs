@@ -14,6 +14,7 @@ pub mod hashing;
 pub mod limits;
 pub mod middleware;
 pub mod pages;
+pub mod passwords;
 pub mod problem;
 pub mod query;
 pub mod reply;

@@ -31,6 +31,7 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/", start::start),
         Row::page("/robots.txt", || ready(start::robots())),
         page("/register", account::register),
+        page("/register/confirm", account::register_confirm),
         page("/login", account::login),
         page("/forgot-password", account::forgot_password),
         page("/reset-password", account::reset_password),

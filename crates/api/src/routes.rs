@@ -14,6 +14,8 @@ mod login;
 mod login_factor;
 mod logout;
 mod me;
+mod me_email;
+mod me_export;
 mod me_factors;
 mod openapi;
 mod referral_codes;
@@ -22,6 +24,7 @@ mod referral_stats;
 mod referral_stream;
 mod referrals;
 mod register;
+mod register_confirm;
 mod reset_password;
 mod rewards;
 mod security_events;
@@ -163,6 +166,7 @@ pub fn table() -> Vec<Row> {
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let mut rows = vec![
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
+        Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
         Row::new(post.clone(), "/api/login/", Public, login::post).limited(policy::LOGIN),
         Row::new(post.clone(), "/api/login/factor/", Public, login_factor::post).limited(policy::FACTOR),
         Row::new(post.clone(), "/api/logout/", User, logout::post),
@@ -176,6 +180,8 @@ pub fn table() -> Vec<Row> {
         Row::new(patch, "/api/me/", User, me::patch),
         Row::new(delete.clone(), "/api/me/", User, me::delete),
         Row::new(post.clone(), "/api/me/password/", User, me::password),
+        Row::new(post.clone(), "/api/me/email/", User, me_email::post).limited(policy::EMAIL_CHANGE),
+        Row::new(get.clone(), "/api/me/export/", User, me_export::get).limited(policy::EXPORT),
         Row::new(get.clone(), "/api/me/factors/", User, me_factors::get),
         Row::new(post.clone(), "/api/me/factors/totp/", User, me_factors::enrol),
         Row::new(delete, "/api/me/factors/totp/", User, me_factors::remove).limited(policy::FACTOR),

@@ -4,8 +4,12 @@
 //! its personal data replaced, because the books refer to it.
 
 mod email;
+mod email_change;
+mod mailbox;
 mod password;
+mod pending;
 mod store;
+mod unverified;
 mod username;
 mod verification;
 
@@ -20,8 +24,19 @@ use crate::referrals::{self, Attributed, Attribution, Claim, ReferralCode};
 use crate::rewards;
 use crate::sessions;
 pub use email::{Email, EmailError};
+pub(crate) use email_change::purge as purge_email_changes;
+pub use email_change::{
+    Notice, confirm_email_change, email_change_mail, email_change_notice, request_email_change,
+};
+pub use mailbox::AddressMail;
 pub use password::{Password, PasswordError};
+pub(crate) use pending::purge as purge_pending;
+pub use pending::{
+    ConfirmError, Confirmation, NewRegistration, PendingRegistration, begin_registration,
+    confirm_registration, inspect_registration, registration_mail,
+};
 pub use store::Account;
+pub use unverified::expire_unverified;
 pub use username::{Username, UsernameError};
 pub(crate) use verification::purge as purge_verifications;
 pub use verification::{
@@ -90,28 +105,42 @@ pub async fn register(
     new: NewAccount,
 ) -> Result<Registered, RegisterError> {
     let mut tx = Tx::begin(pool).await?;
+    let registered = create(&mut tx, now, keys, policy, &new, None).await?;
+    verification::issue(&mut tx, now, registered.account.id, &new.email, new.trace.request_id).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+/// Makes an account with its referral. `verified_at` is when its address was confirmed.
+async fn create(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: &NewAccount,
+    verified_at: Option<DateTime<Utc>>,
+) -> Result<Registered, RegisterError> {
     let referrer = match &new.claim {
-        Some(claim) => referrals::find_referrer(&mut tx, claim).await?,
+        Some(claim) => referrals::find_referrer(tx, claim).await?,
         None => None,
     };
     if referrer.is_none() && matches!(new.claim, Some(Claim::Typed(_))) {
         return Err(RegisterError::UnknownReferralCode);
     }
-    let account =
-        insert_with_free_code(&mut tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
+    let referred_by = referrer.as_ref().map(|found| found.id);
+    let account = insert_with_free_code(tx, now, keys, new, referred_by, verified_at).await?;
+    if pending::keeps_name(tx, now, &new.username).await? {
+        return Err(RegisterError::UsernameTaken);
+    }
     let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
-            Some(
-                referrals::attribute(&mut tx, now, keys, policy, attribution, new.trace.request_id.clone())
-                    .await?,
-            )
+            let request_id = new.trace.request_id.clone();
+            Some(referrals::attribute(tx, now, keys, policy, attribution, request_id).await?)
         }
         None => None,
     };
-    audit::record(&mut tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
-    verification::issue(&mut tx, now, account.id, &new.email, new.trace.request_id).await?;
-    tx.commit().await?;
+    audit::record(tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
     Ok(Registered { account, referral })
 }
 
@@ -122,12 +151,13 @@ async fn insert_with_free_code(
     keys: &Keys,
     new: &NewAccount,
     referred_by: Option<Uuid>,
+    verified_at: Option<DateTime<Utc>>,
 ) -> Result<Account, RegisterError> {
     let id = Uuid::now_v7();
     let mut n = 0;
     loop {
         let code = ReferralCode::generate(&keys.referral, &new.email, n);
-        if let Some(account) = store::insert(tx, id, now, new, &code, referred_by).await? {
+        if let Some(account) = store::insert(tx, id, now, new, &code, referred_by, verified_at).await? {
             return Ok(account);
         }
         n += 1;
@@ -183,14 +213,29 @@ pub enum RenameError {
     Db(#[from] DbError),
 }
 
-/// Changes the username.
-pub async fn rename(pool: &Pool, user_id: Uuid, username: &Username) -> Result<Account, RenameError> {
-    let mut connection = db::get(pool).await?;
-    match store::rename(&mut connection, user_id, username).await {
-        Ok(account) => account.ok_or(RenameError::NoSuchAccount),
-        Err(error) if constraint::unique_violation(&error).is_some() => Err(RenameError::UsernameTaken),
-        Err(error) => Err(RenameError::Db(error.into())),
+impl From<crate::db::QueryError> for RenameError {
+    fn from(error: crate::db::QueryError) -> Self {
+        match constraint::unique_violation(&error) {
+            Some(_) => Self::UsernameTaken,
+            None => Self::Db(error.into()),
+        }
     }
+}
+
+/// Changes the username.
+pub async fn rename(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    username: &Username,
+) -> Result<Account, RenameError> {
+    let mut tx = Tx::begin(pool).await?;
+    let account = store::rename(&mut tx, user_id, username).await?.ok_or(RenameError::NoSuchAccount)?;
+    if pending::keeps_name(&mut tx, now, username).await? {
+        return Err(RenameError::UsernameTaken);
+    }
+    tx.commit().await?;
+    Ok(account)
 }
 
 /// Why a change that the password guards did not happen.
@@ -244,6 +289,7 @@ pub(crate) async fn set_password(
     store::set_password(tx, user_id, new_hash, now).await?;
     let ended = sessions::end_all(tx, now, user_id, keep, "password_changed").await?;
     crate::recovery::void_all(tx, now, user_id).await?;
+    email_change::void_all(tx, now, user_id).await?;
     audit::record(tx, now, Entry::own(user_id, event), trace).await?;
     let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
     outbox::enqueue(tx, &Job::SendPasswordChanged { user_id }, options).await?;
@@ -292,22 +338,39 @@ pub async fn delete(
     if store::lock(&mut tx, user_id).await? != Some(checked.session_epoch) {
         return Err(GuardedError::Overtaken);
     }
-    let ended = sessions::end_all(&mut tx, now, user_id, None, "account_deleted").await?;
-    sessions::forget_origins(&mut tx, user_id).await?;
-    audit::forget_networks(&mut tx, user_id).await?;
-    // The deletion itself is remembered without its network too.
-    let trace = Trace { ip_hash: None, ..trace.clone() };
-    audit::record(&mut tx, now, Entry::own(user_id, Event::AccountDeleted), &trace).await?;
-    crate::recovery::forget(&mut tx, user_id).await?;
-    verification::forget(&mut tx, user_id).await?;
-    crate::factors::forget(&mut tx, user_id).await?;
-    referrals::close_for_deleted(&mut tx, now, user_id).await?;
-    rewards::forfeit_credits(&mut tx, now, user_id).await?;
-    let account = store::find(&mut tx, user_id).await?.ok_or(GuardedError::Overtaken)?;
-    let email = Email::from_stored(account.email);
-    store::bury(&mut tx, now, user_id, &tombstone(keys, user_id, &email), &identity_hash(keys, &email))
-        .await?;
+    let ended = erase(&mut tx, now, keys, Entry::own(user_id, Event::AccountDeleted), user_id, trace).await?;
     tx.commit().await?;
+    Ok(ended)
+}
+
+/// What every deletion does. The caller holds the lock on the user's row; `entry` says who deletes.
+async fn erase(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    entry: Entry<'_>,
+    user_id: Uuid,
+    trace: &Trace,
+) -> Result<Vec<Uuid>, GuardedError> {
+    let ended = sessions::end_all(tx, now, user_id, None, "account_deleted").await?;
+    sessions::forget_origins(tx, user_id).await?;
+    audit::forget_networks(tx, user_id).await?;
+    // The deletion itself is remembered without its network too.
+    audit::record(tx, now, entry, &Trace { ip_hash: None, ..trace.clone() }).await?;
+    let account = store::find(tx, user_id).await?.ok_or(GuardedError::Overtaken)?;
+    let email = Email::from_stored(account.email);
+    let address_hash = mailbox::hash(keys, &email);
+    crate::recovery::forget(tx, user_id).await?;
+    verification::forget(tx, user_id).await?;
+    email_change::forget(tx, user_id, &email, &address_hash).await?;
+    pending::forget(tx, user_id, &address_hash).await?;
+    crate::factors::forget(tx, user_id).await?;
+    referrals::close_for_deleted(tx, now, user_id).await?;
+    rewards::forfeit_credits(tx, now, user_id).await?;
+    // The system removes what nobody ever confirmed: that says nothing about who has the address.
+    let identity = (entry.actor != Actor::System).then(|| identity_hash(keys, &email));
+    store::bury(tx, now, user_id, &tombstone(keys, user_id, &email), identity.as_ref().map(|hash| &hash[..]))
+        .await?;
     Ok(ended)
 }
 

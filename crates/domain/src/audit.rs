@@ -77,6 +77,9 @@ events! {
     AccountCreated = "account_created", "The account was made.";
     AccountDeleted = "account_deleted", "The account was deleted.";
     EmailVerified = "email_verified", "The address was confirmed.";
+    EmailChangeRequested = "email_change_requested", "A new address was asked for, with the password.";
+    EmailChanged = "email_changed", "The new address was confirmed and took the place of the old.";
+    DataExported = "data_exported", "Everything held about the account was handed out.";
     SignedIn = "signed_in", "A session started.";
     SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";
     SignedOut = "signed_out", "A session was ended by its holder.";

@@ -20,21 +20,26 @@ pub struct Purged {
     pub tokens: usize,
     /// Second factors that were never confirmed.
     pub factors: usize,
+    /// Registrations that nobody confirmed in time.
+    pub registrations: usize,
     /// Jobs that were done.
     pub jobs: usize,
     /// Security events of more than a year ago.
     pub events: usize,
 }
 
-/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later, and second factors that were never
-/// confirmed; forgets the networks of security
+/// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
+/// nobody confirmed as soon as they run out. Forgets the networks of security
 /// events after 90 days and the events after a year.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     Ok(Purged {
         sessions: sessions::purge(pool, before).await?,
-        tokens: accounts::purge_verifications(pool, before).await? + recovery::purge(pool, before).await?,
+        tokens: accounts::purge_verifications(pool, before).await?
+            + accounts::purge_email_changes(pool, before).await?
+            + recovery::purge(pool, before).await?,
         factors: factors::purge(pool, now - factors::PENDING_LIFETIME).await?,
+        registrations: accounts::purge_pending(pool, now).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
     })

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod export;
 pub mod factors;
 pub mod housekeeping;
 pub mod outbox;

@@ -145,11 +145,7 @@ pub(crate) async fn attribute(
 ) -> Result<Attributed, DbError> {
     let Attribution { referrer, referred, known_as } = attribution;
     let email = Email::from_stored(referred.email.clone());
-    let facts = Facts {
-        same_mailbox: email.canonical() == referrer.email.canonical(),
-        same_browser: known_as.contains(&referrer.id),
-        deleted_before: store::is_deleted_identity(tx, &identity_hash(keys, &email)).await?,
-    };
+    let facts = facts_about(tx, keys, &referrer, referred.id, &email, known_as).await?;
     let refusal = abuse::judge(facts);
     let id = Uuid::now_v7();
     let qualifies_at = now + policy.hold;
@@ -174,6 +170,46 @@ pub(crate) async fn attribute(
     }
     let version = counters.first().map_or(0, |row| row.version);
     Ok(Attributed { status, referrer_id: referrer.id, version })
+}
+
+/// What is known of the two sides by the address of the one who was brought.
+async fn facts_about(
+    tx: &mut Tx,
+    keys: &Keys,
+    referrer: &Referrer,
+    referred_id: Uuid,
+    email: &Email,
+    known_as: &[Uuid],
+) -> Result<Facts, DbError> {
+    let identity = identity_hash(keys, email);
+    let had_it = store::had_identity(tx, &identity).await?;
+    Ok(Facts {
+        same_mailbox: email.canonical() == referrer.email.canonical() || had_it.contains(&referrer.id),
+        same_browser: known_as.contains(&referrer.id),
+        deleted_before: store::is_deleted_identity(tx, &identity).await?,
+        had_by_another: had_it.iter().any(|user_id| *user_id != referred_id),
+    })
+}
+
+/// Somebody who was brought has another address now: a referral that still waits is judged by it too. Else an address that
+/// nobody would be refused with could be registered, and changed to the referrer's own.
+pub(crate) async fn address_changed(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    user_id: Uuid,
+    email: &Email,
+) -> Result<(), DbError> {
+    let Some((id, _)) = store::waiting_of(tx, user_id).await? else { return Ok(()) };
+    let Some(referrer) = store::referrer_of(tx, id).await? else { return Ok(()) };
+    let facts = facts_about(tx, keys, &referrer, user_id, email, &[]).await?;
+    let Some(refusal) = abuse::judge(facts) else { return Ok(()) };
+    if store::lock_pending(tx, id).await?.is_some() {
+        store::settle(tx, id, ReferralStatus::Rejected, refusal.as_str(), now).await?;
+        let moved = (referrer.id, Some(ReferralStatus::Pending), Some(ReferralStatus::Rejected), 1);
+        store::count(tx, now, &[moved]).await?;
+    }
+    Ok(())
 }
 
 fn waiting_reason(policy: ReferralPolicy) -> &'static str {
@@ -360,6 +396,7 @@ impl Refusal {
             Self::SameMailbox => "self_referral_same_email",
             Self::SameBrowser => "self_referral_same_browser",
             Self::DeletedBefore => "email_of_deleted_account",
+            Self::HadByAnother => "email_used_before",
         }
     }
 }

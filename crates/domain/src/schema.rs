@@ -78,6 +78,51 @@ diesel::table! {
 }
 
 diesel::table! {
+    pending_registrations (id) {
+        id -> Uuid,
+        email -> Nullable<Text>,
+        address_hash -> Binary,
+        holder_id -> Nullable<Uuid>,
+        username -> Text,
+        username_key -> Text,
+        reserves -> Bool,
+        token_hash -> Nullable<Binary>,
+        evidence -> Jsonb,
+        ip_hash -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        mailed_at -> Nullable<Timestamptz>,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    email_changes (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        session_id -> Uuid,
+        new_email -> Nullable<Text>,
+        old_email -> Text,
+        address_hash -> Binary,
+        holder_id -> Nullable<Uuid>,
+        token_hash -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        mailed_at -> Nullable<Timestamptz>,
+        applied_at -> Nullable<Timestamptz>,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    former_identities (user_id, email_hash) {
+        user_id -> Uuid,
+        email_hash -> Binary,
+        since -> Timestamptz,
+    }
+}
+
+diesel::table! {
     referrals (id) {
         id -> Uuid,
         referrer_id -> Uuid,
@@ -263,6 +308,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     refresh_tokens,
     email_verifications,
     password_resets,
+    pending_registrations,
+    email_changes,
+    former_identities,
     referrals,
     referral_counters,
     referral_days,

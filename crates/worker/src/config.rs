@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use domain::config::{Common, ConfigError, Settings};
+use chrono::TimeDelta;
+use domain::config::{Common, ConfigError, HumanDuration, Settings};
 
 use crate::mailer::MailConfig;
+
+/// An account may be confirmed as long as its referral may count, which is 30 days.
+const LEAST_KEPT: TimeDelta = TimeDelta::days(31);
 
 /// The settings of a worker process.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct Config {
     pub metrics_addr: SocketAddr,
     /// `WORKER_CONCURRENCY`: how many jobs of a queue run at once.
     pub concurrency: usize,
+    /// `UNVERIFIED_ACCOUNTS_KEPT`: how long an account is kept that nobody confirms or uses; `None`: for ever.
+    pub unverified_accounts_kept: Option<TimeDelta>,
     /// How long running jobs are waited for at the end; shorter only in tests.
     pub drain: Duration,
 }
@@ -37,12 +43,22 @@ impl Config {
         if concurrency == Some(0) {
             settings.problem("WORKER_CONCURRENCY", "wants 1 at least");
         }
+        let kept = settings.or(
+            "UNVERIFIED_ACCOUNTS_KEPT",
+            HumanDuration(TimeDelta::days(60)),
+            "a duration such as `60d`, or `0` for ever",
+        );
+        let unverified_accounts_kept = kept.map(|kept| Some(kept.0).filter(|kept| !kept.is_zero()));
+        if unverified_accounts_kept.flatten().is_some_and(|kept| kept < LEAST_KEPT) {
+            settings.problem("UNVERIFIED_ACCOUNTS_KEPT", "wants 31d at least, or `0` for ever");
+        }
         settings.finish(|| {
             Some(Self {
                 common: common?,
                 mail: mail?,
                 metrics_addr: metrics_addr?,
                 concurrency: concurrency?,
+                unverified_accounts_kept: unverified_accounts_kept?,
                 drain: crate::consume::Limits::DRAIN,
             })
         })

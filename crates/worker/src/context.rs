@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use domain::cache::Cache;
 use domain::clock::Clock;
 use domain::config::{Keys, PublicUrl, ReferralPolicy};
@@ -25,6 +26,8 @@ pub struct Context {
     pub public_url: PublicUrl,
     /// When a referral counts.
     pub referrals: ReferralPolicy,
+    /// How long an account is kept that nobody confirms or uses; `None`: for ever.
+    pub unverified_accounts_kept: Option<TimeDelta>,
     /// Sends mail.
     pub mailer: Arc<Mailer>,
     /// Says that a job promised another one.

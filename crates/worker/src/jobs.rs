@@ -92,6 +92,14 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendVerification { verification_id } => {
             mail::verification(context, lease, *verification_id).await
         }
+        Job::SendRegistration { registration_id } => {
+            mail::registration(context, lease, *registration_id).await
+        }
+        Job::SendEmailChange { change_id } => mail::email_change(context, lease, *change_id).await,
+        Job::SendEmailChangeRequested { change_id } => {
+            mail::email_change_requested(context, lease, *change_id).await
+        }
+        Job::SendEmailChanged { change_id } => mail::email_changed(context, lease, *change_id).await,
         Job::SendPasswordReset { reset_id } => mail::password_reset(context, lease, *reset_id).await,
         Job::SendPasswordChanged { user_id } => mail::password_changed(context, lease, *user_id).await,
         Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
@@ -99,6 +107,7 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,
         Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
+        Job::ExpireAccounts {} => maintenance::expire_accounts(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,
     }
 }

@@ -44,6 +44,7 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         keys: common.keys.clone(),
         public_url: common.public_url.clone(),
         referrals: common.referrals,
+        unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail)?),
         wake: Wake::default(),
     };

@@ -24,7 +24,11 @@ pub(crate) async fn run(context: Context, shutdown: watch::Receiver<bool>) {
     let mut ticks = Ticks::new(TICK, shutdown);
     while ticks.next().await {
         let hour = context.clock.now().format("%Y-%m-%dT%H").to_string();
-        for (name, job) in [("expire_referrals", Job::ExpireReferrals {}), ("purge", Job::Purge {})] {
+        for (name, job) in [
+            ("expire_referrals", Job::ExpireReferrals {}),
+            ("expire_accounts", Job::ExpireAccounts {}),
+            ("purge", Job::Purge {}),
+        ] {
             let options =
                 Options { dedupe_key: Some(format!("schedule:{name}:{hour}")), ..Options::default() };
             if let Err(error) = outbox::enqueue_alone(&context.pool, &job, options).await {

@@ -45,6 +45,14 @@ impl<T> Complete for Option<T> {
     }
 }
 
+/// Of a body that takes no fields.
+impl Complete for () {
+    type Values = ();
+    fn complete(self) -> Option<()> {
+        Some(())
+    }
+}
+
 macro_rules! complete_tuples {
     ($(($($name:ident)+))+) => {$(
         impl<$($name),+> Complete for ($(Option<$name>,)+) {

@@ -69,8 +69,15 @@ pub const FORGOT_PASSWORD: &[Policy] = &[
 /// Looking up a referral code: codes must not be guessed.
 pub const REFERRAL_CODE: &[Policy] = &[Policy::new("referral-code-address", By::Address, 60, minutes(1))];
 
+/// Asking for another e-mail address: each request writes to two mailboxes.
+pub const EMAIL_CHANGE: &[Policy] = &[Policy::new("email-change-account", By::Subject, 5, minutes(60))];
+
+/// Exporting one's data, which reads every table.
+pub const EXPORT: &[Policy] = &[Policy::new("export-account", By::Subject, 5, minutes(60))];
+
 /// Every list above.
-pub const ALL: [&[Policy]; 5] = [LOGIN, FACTOR, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE];
+pub const ALL: [&[Policy]; 7] =
+    [LOGIN, FACTOR, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT];
 
 #[cfg(test)]
 mod tests {

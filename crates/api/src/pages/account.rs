@@ -20,6 +20,12 @@ struct Register<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "register_confirm.html")]
+struct RegisterConfirm<'a> {
+    site: Site<'a>,
+}
+
+#[derive(Template)]
 #[template(path = "login.html")]
 struct Login<'a> {
     site: Site<'a>,
@@ -53,6 +59,11 @@ struct Dashboard<'a> {
 pub(super) fn register(site: Site<'_>, request: &HttpRequest) -> Page {
     let referral = referral(request.query_string()).unwrap_or_default();
     html::render(&Register { site, referral: &referral }, Keep::Checked)
+}
+
+/// `/register/confirm`, where the mail's `?token=` is left to the script.
+pub(super) fn register_confirm(site: Site<'_>, _: &HttpRequest) -> Page {
+    html::render(&RegisterConfirm { site }, Keep::Never)
 }
 
 /// `/login`
@@ -122,6 +133,7 @@ mod tests {
             public_url: "https://trellis.example",
             development: false,
             password_min_length: 8,
+            verified_registration: false,
             version: "v",
         };
         let page = Register { site, referral: "\"><script>alert(1)</script>" };

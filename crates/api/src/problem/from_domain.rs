@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::accounts::{
-    EmailError, GuardedError, PasswordError, RegisterError, RenameError, UsernameError, VerifyError,
+    ConfirmError, EmailError, GuardedError, PasswordError, RegisterError, RenameError, UsernameError,
+    VerifyError,
 };
 use domain::db::DbError;
 use domain::factors::{self, FactorError};
@@ -80,6 +81,16 @@ impl From<VerifyError> for Problem {
         match error {
             VerifyError::InvalidToken => Self::new(Code::InvalidToken),
             VerifyError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::InvalidToken => Self::new(Code::InvalidToken),
+            ConfirmError::UsernameTaken => Self::new(Code::UsernameTaken),
+            ConfirmError::Db(error) => error.into(),
         }
     }
 }

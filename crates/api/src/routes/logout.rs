@@ -6,6 +6,7 @@ use domain::sessions;
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
+use crate::body::OptionalFields;
 use crate::problem::Problem;
 
 /// Sign out
@@ -19,7 +20,9 @@ pub(super) async fn post(
     state: Shared,
     Traced(trace): Traced,
     caller: Caller,
+    OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
+    fields.finish(())?;
     sessions::sign_out(&state.pool, state.clock.now(), caller.user_id, caller.session_id, &trace).await?;
     state.sessions.forget(&[caller.session_id]).await;
     let mut response = HttpResponse::NoContent();

@@ -9,6 +9,7 @@ use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields};
+use crate::passwords;
 use crate::problem::Problem;
 use crate::reply::User;
 
@@ -72,7 +73,7 @@ pub(super) async fn patch(
 ) -> Result<HttpResponse, Problem> {
     let username = fields.parse("username", Username::parse);
     let username = fields.finish(username)?;
-    let account = accounts::rename(&state.pool, caller.user_id, &username).await?;
+    let account = accounts::rename(&state.pool, state.clock.now(), caller.user_id, &username).await?;
     Ok(HttpResponse::Ok().json(User::new(&state, account)))
 }
 
@@ -124,7 +125,7 @@ pub(super) async fn password(
     let (current, new) = fields.finish((current, new))?;
 
     let checked = check_again(&state, caller.user_id, current).await?;
-    let hash = state.hasher.hash(new.into_secret()).await?;
+    let hash = passwords::hash_chosen(&state, new).await?;
     let now = state.clock.now();
     let ended =
         accounts::change_password(&state.pool, now, &checked, &hash, caller.session_id, &trace).await?;

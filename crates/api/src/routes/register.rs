@@ -1,17 +1,21 @@
-//! `POST /api/register/`: makes an account. It does not sign in.
+//! `POST /api/register/`: makes an account, or with `REGISTRATION=verified` promises a mail whose link does. It does not
+//! sign in.
 
 use actix_web::{HttpRequest, HttpResponse};
-use domain::accounts::{self, Email, NewAccount, Password, Registered, Username};
+use domain::accounts::{self, Email, NewAccount, NewRegistration, Password, Registered, Username};
 use domain::cache::{Entry, Kind};
 use domain::referrals::{Claim, ReferralCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::app::Shared;
+use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::MaybeCaller;
 use crate::body::Fields;
+use crate::config::Registration;
 use crate::limits::Throttle;
+use crate::passwords;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::User;
@@ -36,7 +40,8 @@ pub(super) struct Body {
         example = "ada"
     )]
     username: String,
-    /// Guessable ones are refused.
+    /// Guessable ones are refused. With `REGISTRATION=verified` it may be left out, and is not kept: whoever opens the link
+    /// of the mail chooses the password.
     #[schema(min_length = 8, max_length = 128, format = Password, example = "Vq7-tangerine-kiln")]
     password: String,
     /// The code of a friend, as typed.
@@ -61,12 +66,15 @@ pub(super) struct Referral {
 
 /// Register
 ///
-/// Makes an account and mails a link that confirms the address. `?referral=` takes a code or a user id from a link: an
+/// Makes an account and mails a link that confirms the address. With `REGISTRATION=verified` there is no account yet: the
+/// answer is 202 without a body, whether the address has an account or not, the username is kept for 48 hours, and the
+/// mail's link leads to `POST /api/register/confirm/`. `?referral=` takes a code or a user id from a link: an
 /// unknown one does not stand in the way. Registering does not sign in.
 #[utoipa::path(
     post, path = "/api/register/", tag = "accounts", request_body = Body,
     params(("referral" = Option<String>, Query, description = "A referral code or a user id, from a link")),
     responses((status = 201, description = "The account was made", body = Reply),
+              (status = 202, description = "With `REGISTRATION=verified`: a mail is on its way"),
               (status = 409, description = "`email_taken` or `username_taken`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
@@ -89,29 +97,44 @@ pub(super) async fn post(
         .flatten()
         .collect();
     let shortest = state.config.password_min_length;
-    let password = fields.parse("password", |text| Password::choose(text, shortest, &own));
+    let verified = state.config.registration == Registration::Verified;
+    let choose = |text: &str| Password::choose(text, shortest, &own);
+    let password = if verified {
+        fields.parse_optional("password", choose)
+    } else {
+        fields.parse("password", choose).map(Some)
+    };
     let typed = fields.parse_optional("referral_code", ReferralCode::parse);
     let (email, username, password, typed) = fields.finish((email, username, password, typed))?;
 
     throttle.admit(email.as_str()).await?;
-    let password_hash = state.hasher.hash(password.into_secret()).await?;
     let from_cookie = || state.browser.referral_code(request.headers()).map(|code| code.as_str().to_owned());
     let claim = match typed {
         Some(code) => Some(Claim::Typed(code)),
         None => from_link.or_else(from_cookie).map(Claim::Link),
     };
-    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
-    let new = NewAccount {
-        email,
-        username,
-        password_hash,
-        claim,
-        known_as: known_as.into_iter().flatten().collect(),
-        trace,
+    let known_as = known_as(&state, &request, caller);
+    let (Some(password), false) = (password, verified) else {
+        let new = NewRegistration { email, username, claim, known_as, trace };
+        accounts::begin_registration(&state.pool, state.clock.now(), state.keys(), new).await?;
+        state.wake.wake();
+        return Ok(HttpResponse::Accepted().finish());
     };
+    let password_hash = passwords::hash_chosen(&state, password).await?;
+    let new = NewAccount { email, username, password_hash, claim, known_as, trace };
     let policy = state.config.common.referrals;
-    let Registered { account, referral } =
-        accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
+    let registered = accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
+    Ok(made(&state, registered).await)
+}
+
+/// Users that a browser is known to belong to.
+pub(super) fn known_as(state: &State, request: &HttpRequest, caller: MaybeCaller) -> Vec<Uuid> {
+    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
+    known_as.into_iter().flatten().collect()
+}
+
+/// Answers that an account was made.
+pub(super) async fn made(state: &State, Registered { account, referral }: Registered) -> HttpResponse {
     state.wake.wake();
     if let Some(referral) = &referral {
         let entry = Entry { kind: Kind::ReferralStats, id: referral.referrer_id };
@@ -120,6 +143,6 @@ pub(super) async fn post(
     let status = referral.map(|referral| referral.status.as_str());
     tracing::info!(user_id = %account.id, referral = status, "registered an account");
     let referral = status.map(|status| Referral { status });
-    let user = User::new(&state, account);
-    Ok(HttpResponse::Created().json(Reply { user, referral }))
+    let user = User::new(state, account);
+    HttpResponse::Created().json(Reply { user, referral })
 }

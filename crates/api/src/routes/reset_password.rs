@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::body::{Complaint, Fields};
+use crate::passwords;
 use crate::problem::Problem;
 
 /// The token of the mail, and the new password.
@@ -47,7 +48,7 @@ pub(super) async fn post(
     let own = [target.email.as_str(), target.username.as_str()];
     let chosen =
         Password::choose(&password, shortest, &own).map_err(|error| Problem::of_field("/password", error))?;
-    let hash = state.hasher.hash(chosen.into_secret()).await?;
+    let hash = passwords::hash_chosen(&state, chosen).await?;
     let now = state.clock.now();
     let ended = recovery::redeem(&state.pool, now, &token, &target, &hash, &trace).await?;
     state.sessions.forget(&ended).await;

@@ -1,13 +1,13 @@
 //! `POST /api/verify-email/` and `POST /api/verify-email/resend/`: confirming the address.
 
 use actix_web::HttpResponse;
-use domain::accounts;
+use domain::accounts::{self, VerifyError};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::Fields;
+use crate::body::{Fields, OptionalFields};
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 
@@ -22,7 +22,9 @@ pub(super) struct Body {
 
 /// Confirm the e-mail address
 ///
-/// Good for one use; every bad token is answered alike. A referral that waited for it is settled next.
+/// The address that the account was made with, or a new one (`POST /api/me/email/`), which takes effect with this and ends
+/// all sessions but the one that asked. Good for one use; every bad token is answered alike. A referral that waited for it
+/// is settled next.
 #[utoipa::path(
     post, path = "/api/verify-email/", tag = "accounts", request_body = Body,
     responses((status = 204, description = "The address is confirmed"),
@@ -36,7 +38,16 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let token = fields.text("token", 128);
     let token = fields.finish(token)?;
-    accounts::verify_email(&state.pool, state.clock.now(), &token, &trace).await?;
+    let now = state.clock.now();
+    match accounts::verify_email(&state.pool, now, &token, &trace).await {
+        // A token of an account's first address, or of one that it changes to.
+        Err(VerifyError::InvalidToken) => {
+            let ended =
+                accounts::confirm_email_change(&state.pool, now, state.keys(), &token, &trace).await?;
+            state.sessions.forget(&ended).await;
+        }
+        confirmed => confirmed?,
+    }
     state.wake.wake();
     Ok(HttpResponse::NoContent().finish())
 }
@@ -48,7 +59,13 @@ pub(super) async fn post(
     post, path = "/api/verify-email/resend/", tag = "accounts",
     responses((status = 202, description = "Noted")),
 )]
-pub(super) async fn resend(state: Shared, id: RequestId, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn resend(
+    state: Shared,
+    id: RequestId,
+    caller: Caller,
+    OptionalFields(fields): OptionalFields,
+) -> Result<HttpResponse, Problem> {
+    fields.finish(())?;
     accounts::request_verification(&state.pool, state.clock.now(), caller.user_id, Some(id.to_string()))
         .await?;
     state.wake.wake();

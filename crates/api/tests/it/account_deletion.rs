@@ -48,6 +48,8 @@ async fn v2_no_table_holds_the_address_or_the_name_in_it_after_a_deletion() {
     for personal in ["augusta.king", "lovelace.example", "argon2id", "Difference-Engine"] {
         assert_eq!(dump::holding(&app.database, personal).await, [""; 0], "{personal}");
     }
+    let backup = dump::backup(&app.database.url()).await.to_lowercase();
+    assert!(backup.contains("countess") && !backup.contains("augusta.king"), "a backup taken now");
     // The name is reserved, so it stays, and only there.
     let named = dump::holding(&app.database, "countess").await;
     assert!(named.len() == 1 && named[0].starts_with("users: "), "{named:#?}");

@@ -18,10 +18,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Every HTML page that needs no mail.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/register",
     "/register?referral=k3v9x2m7qa",
+    "/register/confirm?token=SECRET-TOKEN",
     "/login",
     "/forgot-password",
     "/reset-password",

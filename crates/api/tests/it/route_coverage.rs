@@ -109,6 +109,9 @@ fn settled(reply: &Reply) -> (u16, Option<String>, Value) {
     if let Some(members) = body.as_object_mut() {
         members.remove("request_id");
         members.remove("next_cursor");
+        // An export tells of the export before it.
+        members.remove("exported_at");
+        members.remove("data");
         // Lists of what these very calls did: sessions, events.
         members.remove("items");
     }

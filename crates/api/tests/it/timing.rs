@@ -6,6 +6,9 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+/// How many pairs show a difference of a few milliseconds on a machine that does other things too.
+pub(crate) const PAIRS: usize = 200;
+
 /// The middle times of two requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Medians {

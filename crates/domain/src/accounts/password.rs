@@ -70,6 +70,11 @@ impl Password {
         if is_weak(normal, own) { Err(PasswordError::Weak) } else { Ok(password) }
     }
 
+    /// The password, to be looked at.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+
     /// The password, for hashing.
     pub fn into_secret(self) -> SecretString {
         self.0

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Credentials, Email, NewAccount, Username};
 use crate::db::{Connection, Tx};
 use crate::referrals::ReferralCode;
-use crate::schema::{deleted_identities, referral_counters, users};
+use crate::schema::{deleted_identities, former_identities, referral_counters, users};
 
 /// An account, as its owner sees it.
 #[derive(Clone, Queryable, Selectable)]
@@ -60,6 +60,7 @@ pub(super) async fn insert(
     new: &NewAccount,
     code: &ReferralCode,
     referred_by: Option<Uuid>,
+    verified_at: Option<DateTime<Utc>>,
 ) -> QueryResult<Option<Account>> {
     let account = diesel::insert_into(users::table)
         .values((
@@ -67,6 +68,7 @@ pub(super) async fn insert(
             users::username.eq(new.username.as_str()),
             users::username_key.eq(new.username.key()),
             users::email.eq(new.email.as_str()),
+            users::email_verified_at.eq(verified_at),
             users::password_hash.eq(&new.password_hash),
             users::password_changed_at.eq(now),
             users::referral_code.eq(code.as_str()),
@@ -217,20 +219,58 @@ pub(super) async fn verify(tx: &mut Tx, id: Uuid, email: &str, now: DateTime<Utc
     Ok(updated == 1)
 }
 
-/// Takes the personal data out of a row and remembers the identity as a keyed hash.
+/// Gives the account a confirmed address.
+pub(super) async fn set_email(tx: &mut Tx, id: Uuid, email: &Email, now: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(users::table.find(id))
+        .set((users::email.eq(email.as_str()), users::email_verified_at.eq(now)))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Remembers an address that the account had, as a keyed hash.
+pub(super) async fn remember_identity(
+    tx: &mut Tx,
+    id: Uuid,
+    identity: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(former_identities::table)
+        .values((
+            former_identities::user_id.eq(id),
+            former_identities::email_hash.eq(identity),
+            former_identities::since.eq(now),
+        ))
+        .on_conflict_do_nothing()
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes the personal data out of a row and remembers its identities, former ones too, as keyed hashes.
 pub(super) async fn bury(
     tx: &mut Tx,
     now: DateTime<Utc>,
     id: Uuid,
     tombstone: &str,
-    identity: &[u8],
+    identity: Option<&[u8]>,
 ) -> QueryResult<()> {
     diesel::update(users::table.find(id))
         .set((users::email.eq(tombstone), users::password_hash.eq(None::<String>), users::deleted_at.eq(now)))
         .execute(&mut **tx)
         .await?;
+    let mut identities: Vec<Vec<u8>> =
+        diesel::delete(former_identities::table.filter(former_identities::user_id.eq(id)))
+            .returning(former_identities::email_hash)
+            .get_results(&mut **tx)
+            .await?;
+    identities.extend(identity.map(<[u8]>::to_vec));
+    let rows: Vec<_> = identities
+        .iter()
+        .map(|hash| (deleted_identities::email_hash.eq(hash), deleted_identities::deleted_at.eq(now)))
+        .collect();
     diesel::insert_into(deleted_identities::table)
-        .values((deleted_identities::email_hash.eq(identity), deleted_identities::deleted_at.eq(now)))
+        .values(rows)
         .on_conflict_do_nothing()
         .execute(&mut **tx)
         .await?;

@@ -106,6 +106,11 @@ impl Username {
         Ok(name)
     }
 
+    /// A name that was stored as it was parsed.
+    pub(crate) fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -23,6 +23,31 @@ pub enum Job {
         /// The row of `email_verifications`.
         verification_id: Uuid,
     },
+    /// Mails whoever registered with `REGISTRATION=verified` the link that makes the account, or whoever has the address
+    /// already that somebody tried to.
+    #[serde(rename = "mail.registration")]
+    SendRegistration {
+        /// The row of `pending_registrations`.
+        registration_id: Uuid,
+    },
+    /// Mails a new address the link that confirms it, or whoever has it already that somebody tried to.
+    #[serde(rename = "mail.email_change")]
+    SendEmailChange {
+        /// The row of `email_changes`.
+        change_id: Uuid,
+    },
+    /// Mails the old address "a change of your address was asked for".
+    #[serde(rename = "mail.email_change_requested")]
+    SendEmailChangeRequested {
+        /// The row of `email_changes`.
+        change_id: Uuid,
+    },
+    /// Mails the old address "your address was changed".
+    #[serde(rename = "mail.email_changed")]
+    SendEmailChanged {
+        /// The row of `email_changes`.
+        change_id: Uuid,
+    },
     /// Mails the link that sets a new password, if there is such an account.
     #[serde(rename = "mail.password_reset")]
     SendPasswordReset {
@@ -62,6 +87,9 @@ pub enum Job {
     /// Expires the referrals that waited too long.
     #[serde(rename = "maintenance.expire_referrals")]
     ExpireReferrals {},
+    /// Deletes accounts whose address nobody confirmed.
+    #[serde(rename = "maintenance.expire_accounts")]
+    ExpireAccounts {},
     /// Removes what is no longer needed: used tokens, ended sessions, finished jobs.
     #[serde(rename = "maintenance.purge")]
     Purge {},
@@ -89,13 +117,17 @@ impl Job {
         match self {
             Self::SettleReferral { .. } => QueueName::Rewards,
             Self::SendVerification { .. }
+            | Self::SendRegistration { .. }
+            | Self::SendEmailChange { .. }
+            | Self::SendEmailChangeRequested { .. }
+            | Self::SendEmailChanged { .. }
             | Self::SendPasswordReset { .. }
             | Self::SendPasswordChanged { .. }
             | Self::SendRefreshReused { .. }
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
             | Self::SendRecoveryCodeUsed { .. } => QueueName::Mail,
-            Self::ExpireReferrals {} | Self::Purge {} => QueueName::Maintenance,
+            Self::ExpireReferrals {} | Self::ExpireAccounts {} | Self::Purge {} => QueueName::Maintenance,
         }
     }
 
@@ -104,6 +136,10 @@ impl Job {
         match self {
             Self::SettleReferral { .. } => "referral.settle",
             Self::SendVerification { .. } => "mail.verification",
+            Self::SendRegistration { .. } => "mail.registration",
+            Self::SendEmailChange { .. } => "mail.email_change",
+            Self::SendEmailChangeRequested { .. } => "mail.email_change_requested",
+            Self::SendEmailChanged { .. } => "mail.email_changed",
             Self::SendPasswordReset { .. } => "mail.password_reset",
             Self::SendPasswordChanged { .. } => "mail.password_changed",
             Self::SendRefreshReused { .. } => "mail.refresh_reused",
@@ -111,6 +147,7 @@ impl Job {
             Self::SendFactorRemoved { .. } => "mail.factor_removed",
             Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
+            Self::ExpireAccounts {} => "maintenance.expire_accounts",
             Self::Purge {} => "maintenance.purge",
         }
     }

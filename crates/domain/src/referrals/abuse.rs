@@ -10,6 +10,8 @@ pub struct Facts {
     pub same_browser: bool,
     /// The address belonged to an account that was deleted.
     pub deleted_before: bool,
+    /// The address was another account's, until that changed it.
+    pub had_by_another: bool,
 }
 
 /// Why a referral is refused at once.
@@ -21,6 +23,8 @@ pub enum Refusal {
     SameBrowser,
     /// Somebody who comes back never counts as new.
     DeletedBefore,
+    /// Nor does somebody who has another account.
+    HadByAnother,
 }
 
 /// The first thing that speaks against a referral, if any. A cycle needs no rule: the referrer has an account before the
@@ -32,6 +36,8 @@ pub fn judge(facts: Facts) -> Option<Refusal> {
         Some(Refusal::SameBrowser)
     } else if facts.deleted_before {
         Some(Refusal::DeletedBefore)
+    } else if facts.had_by_another {
+        Some(Refusal::HadByAnother)
     } else {
         None
     }

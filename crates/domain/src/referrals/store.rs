@@ -11,7 +11,8 @@ use crate::accounts::Email;
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
 use crate::schema::{
-    deleted_identities, referral_counters as counters, referral_days as days, referrals, users,
+    deleted_identities, former_identities, referral_counters as counters, referral_days as days, referrals,
+    users,
 };
 
 #[derive(Insertable)]
@@ -112,6 +113,27 @@ pub(super) async fn is_deleted_identity(tx: &mut Tx, hash: &[u8]) -> QueryResult
         .await
         .optional()?;
     Ok(found.is_some())
+}
+
+/// Whose address it was before they changed it.
+pub(super) async fn had_identity(tx: &mut Tx, hash: &[u8]) -> QueryResult<Vec<Uuid>> {
+    former_identities::table
+        .filter(former_identities::email_hash.eq(hash))
+        .select(former_identities::user_id)
+        .load(&mut **tx)
+        .await
+}
+
+/// Who brought the person of a referral.
+pub(super) async fn referrer_of(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Referrer>> {
+    let row = referrals::table
+        .inner_join(users::table.on(users::id.eq(referrals::referrer_id)))
+        .filter(referrals::id.eq(id))
+        .select((users::id, users::email))
+        .first(&mut **tx)
+        .await
+        .optional()?;
+    Ok(row.map(referrer))
 }
 
 pub(super) async fn insert(tx: &mut Tx, referral: NewReferral<'_>) -> QueryResult<()> {

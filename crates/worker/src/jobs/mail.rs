@@ -1,6 +1,7 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
 use chrono::{DateTime, Utc};
+use domain::accounts::{AddressMail, Notice};
 use domain::outbox::{self, Lease};
 use domain::{accounts, factors, recovery, sessions};
 use uuid::Uuid;
@@ -16,6 +17,63 @@ pub(super) async fn verification(context: &Context, lease: &Lease, id: Uuid) -> 
     };
     let link = context.public_url.join(&format!("/verify-email?token={}", mail.token.expose()));
     send(context, lease, mail.address.as_str(), Mail::Verification { username: mail.username, link }).await
+}
+
+pub(super) async fn registration(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let now = context.clock.now();
+    let mail = accounts::registration_mail(&context.pool, now, &context.keys, id).await?;
+    let page = "/register/confirm";
+    address(context, lease, mail, page, |username, link| Mail::Registration { username, link }).await
+}
+
+pub(super) async fn email_change(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let now = context.clock.now();
+    let mail = accounts::email_change_mail(&context.pool, now, &context.keys, id).await?;
+    let page = "/verify-email";
+    address(context, lease, mail, page, |username, link| Mail::EmailChange { username, link }).await
+}
+
+/// Writes to an address that somebody gave: a link to confirm it, or that it has an account.
+async fn address(
+    context: &Context,
+    lease: &Lease,
+    mail: Option<AddressMail>,
+    page: &str,
+    confirm: impl FnOnce(String, String) -> Mail,
+) -> Result<(), JobError> {
+    match mail {
+        None => done(context, lease).await,
+        Some(AddressMail::Confirm { address, username, token }) => {
+            let link = context.public_url.join(&format!("{page}?token={}", token.expose()));
+            send(context, lease, address.as_str(), confirm(username, link)).await
+        }
+        Some(AddressMail::Taken { address, username }) => {
+            let link = context.public_url.join("/login");
+            send(context, lease, address.as_str(), Mail::AddressTaken { username, link }).await
+        }
+    }
+}
+
+pub(super) async fn email_change_requested(
+    context: &Context,
+    lease: &Lease,
+    id: Uuid,
+) -> Result<(), JobError> {
+    let Some(Notice { old_email, username, requested_at: at, .. }) =
+        accounts::email_change_notice(&context.pool, id).await?
+    else {
+        return done(context, lease).await;
+    };
+    send(context, lease, &old_email, Mail::EmailChangeRequested { username, at }).await
+}
+
+pub(super) async fn email_changed(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    match accounts::email_change_notice(&context.pool, id).await? {
+        Some(Notice { old_email, username, applied_at: Some(at), .. }) => {
+            send(context, lease, &old_email, Mail::EmailChanged { username, at }).await
+        }
+        _ => done(context, lease).await,
+    }
 }
 
 pub(super) async fn password_reset(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {

@@ -1,7 +1,7 @@
 //! What keeps the tables small and the waiting finite.
 
 use domain::outbox::{self, Lease};
-use domain::{housekeeping, referrals};
+use domain::{accounts, housekeeping, referrals};
 
 use super::JobError;
 use crate::context::Context;
@@ -20,11 +20,23 @@ pub(super) async fn expire_referrals(context: &Context, lease: &Lease) -> Result
     Ok(outbox::complete_alone(&context.pool, lease).await?)
 }
 
+pub(super) async fn expire_accounts(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    if let Some(kept) = context.unverified_accounts_kept {
+        let now = context.clock.now();
+        let deleted = accounts::expire_unverified(&context.pool, now, &context.keys, kept).await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "deleted accounts that nobody ever confirmed");
+        }
+    }
+    Ok(outbox::complete_alone(&context.pool, lease).await?)
+}
+
 pub(super) async fn purge(context: &Context, lease: &Lease) -> Result<(), JobError> {
     let purged = housekeeping::purge(&context.pool, context.clock.now()).await?;
     tracing::info!(
         sessions = purged.sessions,
         tokens = purged.tokens,
+        registrations = purged.registrations,
         jobs = purged.jobs,
         events = purged.events,
         "removed what had run out"

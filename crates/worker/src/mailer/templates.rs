@@ -18,6 +18,41 @@ pub enum Mail {
         /// The link that confirms.
         link: String,
     },
+    /// Asks whoever registered to confirm the address and choose a password, which makes the account.
+    Registration {
+        /// The username that was asked for.
+        username: String,
+        /// The link to the form.
+        link: String,
+    },
+    /// Tells that the address, which somebody gave for another account, has one.
+    AddressTaken {
+        /// Whom to greet.
+        username: String,
+        /// Where to log in.
+        link: String,
+    },
+    /// Asks to confirm a new e-mail address.
+    EmailChange {
+        /// Whom to greet.
+        username: String,
+        /// The link that confirms.
+        link: String,
+    },
+    /// Tells the old address that a new one was asked for.
+    EmailChangeRequested {
+        /// Whom to greet.
+        username: String,
+        /// When it was asked for.
+        at: DateTime<Utc>,
+    },
+    /// Tells the old address that the account has a new one.
+    EmailChanged {
+        /// Whom to greet.
+        username: String,
+        /// When it was changed.
+        at: DateTime<Utc>,
+    },
     /// Lets somebody who forgot a password set a new one.
     PasswordReset {
         /// Whom to greet.
@@ -71,6 +106,11 @@ impl Mail {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Verification { .. } => "verification",
+            Self::Registration { .. } => "registration",
+            Self::AddressTaken { .. } => "address_taken",
+            Self::EmailChange { .. } => "email_change",
+            Self::EmailChangeRequested { .. } => "email_change_requested",
+            Self::EmailChanged { .. } => "email_changed",
             Self::PasswordReset { .. } => "password_reset",
             Self::PasswordChanged { .. } => "password_changed",
             Self::SessionReuse { .. } => "session_reuse",
@@ -84,6 +124,11 @@ impl Mail {
     pub(super) fn subject(&self) -> &'static str {
         match self {
             Self::Verification { .. } => "Confirm your e-mail address",
+            Self::Registration { .. } => "Finish creating your account",
+            Self::AddressTaken { .. } => "You already have an account",
+            Self::EmailChange { .. } => "Confirm your new e-mail address",
+            Self::EmailChangeRequested { .. } => "A new e-mail address for your account",
+            Self::EmailChanged { .. } => "Your e-mail address was changed",
             Self::PasswordReset { .. } => "Reset your password",
             Self::PasswordChanged { .. } => "Your password was changed",
             Self::SessionReuse { .. } => "A sign-in to your account was ended",
@@ -100,6 +145,22 @@ impl Mail {
         match self {
             Self::Verification { .. } => {
                 Ok((VerificationText { letter }.render()?, VerificationHtml { title, letter }.render()?))
+            }
+            Self::Registration { .. } => {
+                Ok((RegistrationText { letter }.render()?, RegistrationHtml { title, letter }.render()?))
+            }
+            Self::AddressTaken { .. } => {
+                Ok((AddressTakenText { letter }.render()?, AddressTakenHtml { title, letter }.render()?))
+            }
+            Self::EmailChange { .. } => {
+                Ok((EmailChangeText { letter }.render()?, EmailChangeHtml { title, letter }.render()?))
+            }
+            Self::EmailChangeRequested { .. } => Ok((
+                EmailChangeRequestedText { letter }.render()?,
+                EmailChangeRequestedHtml { title, letter }.render()?,
+            )),
+            Self::EmailChanged { .. } => {
+                Ok((EmailChangedText { letter }.render()?, EmailChangedHtml { title, letter }.render()?))
             }
             Self::PasswordReset { .. } => {
                 Ok((PasswordResetText { letter }.render()?, PasswordResetHtml { title, letter }.render()?))
@@ -126,11 +187,16 @@ impl Mail {
 
     fn letter(&self, sender: &str) -> Letter<'_> {
         let (username, link, minutes, at) = match self {
-            Self::Verification { username, link } => (username, link.as_str(), 0, None),
+            Self::Verification { username, link }
+            | Self::Registration { username, link }
+            | Self::AddressTaken { username, link }
+            | Self::EmailChange { username, link } => (username, link.as_str(), 0, None),
             Self::PasswordReset { username, link, valid_for_minutes } => {
                 (username, link.as_str(), *valid_for_minutes, None)
             }
             Self::PasswordChanged { username, at }
+            | Self::EmailChangeRequested { username, at }
+            | Self::EmailChanged { username, at }
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
             | Self::FactorRemoved { username, at }
@@ -188,6 +254,16 @@ macro_rules! pair {
 }
 
 pair!(VerificationText, "verification.txt", VerificationHtml, "verification.html");
+pair!(RegistrationText, "registration.txt", RegistrationHtml, "registration.html");
+pair!(AddressTakenText, "address_taken.txt", AddressTakenHtml, "address_taken.html");
+pair!(EmailChangeText, "email_change.txt", EmailChangeHtml, "email_change.html");
+pair!(
+    EmailChangeRequestedText,
+    "email_change_requested.txt",
+    EmailChangeRequestedHtml,
+    "email_change_requested.html"
+);
+pair!(EmailChangedText, "email_changed.txt", EmailChangedHtml, "email_changed.html");
 pair!(PasswordResetText, "password_reset.txt", PasswordResetHtml, "password_reset.html");
 pair!(PasswordChangedText, "password_changed.txt", PasswordChangedHtml, "password_changed.html");
 pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.html");
@@ -204,13 +280,19 @@ mod tests {
     const LINK: &str =
         "https://trellis.example/reset-password?token=ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
 
-    fn all(username: &str) -> [Mail; 7] {
+    /// Those with a link come first.
+    fn all(username: &str) -> [Mail; 12] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
             Mail::Verification { username: username.clone(), link: link.clone() },
-            Mail::PasswordReset { username: username.clone(), link, valid_for_minutes: 15 },
+            Mail::PasswordReset { username: username.clone(), link: link.clone(), valid_for_minutes: 15 },
+            Mail::Registration { username: username.clone(), link: link.clone() },
+            Mail::AddressTaken { username: username.clone(), link: link.clone() },
+            Mail::EmailChange { username: username.clone(), link },
             Mail::PasswordChanged { username: username.clone(), at },
+            Mail::EmailChangeRequested { username: username.clone(), at },
+            Mail::EmailChanged { username: username.clone(), at },
             Mail::SessionReuse { username: username.clone(), at },
             Mail::FactorAdded { username: username.clone(), at },
             Mail::FactorRemoved { username: username.clone(), at },
@@ -235,7 +317,7 @@ mod tests {
 
     #[test]
     fn links_stand_alone_in_the_text_and_twice_in_the_page() {
-        for mail in all("ada").into_iter().take(2) {
+        for mail in all("ada").into_iter().take(5) {
             let (text, html) = mail.render("Trellis").unwrap();
             assert_eq!(text.lines().filter(|line| *line == LINK).count(), 1, "{text}");
             assert_eq!(html.matches(&format!("href=\"{LINK}\"")).count(), 2, "{html}");
@@ -255,7 +337,7 @@ mod tests {
 
     #[test]
     fn notices_say_when() {
-        for mail in all("ada").into_iter().skip(2) {
+        for mail in all("ada").into_iter().skip(5) {
             let (text, html) = mail.render("Trellis").unwrap();
             assert!(
                 text.contains("2 November 2026 at 09:05 UTC")
@@ -295,7 +377,8 @@ mod tests {
     fn v1_debug_shows_no_link_and_no_name() {
         assert_eq!(
             format!("{:?}", all("ada")),
-            "[verification, password_reset, password_changed, session_reuse, factor_added, factor_removed, \
+            "[verification, password_reset, registration, address_taken, email_change, password_changed, \
+             email_change_requested, email_changed, session_reuse, factor_added, factor_removed, \
              recovery_code_used]"
         );
     }

@@ -242,6 +242,7 @@ fn context(config: &Config, pool: &Pool, clock: &Clock) -> Context {
         keys: common.keys.clone(),
         public_url: common.public_url.clone(),
         referrals: common.referrals,
+        unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail).unwrap()),
         wake: Wake::default(),
     }

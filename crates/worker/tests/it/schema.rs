@@ -9,7 +9,8 @@ use testkit::database::TestDatabase;
 const SCHEMA: &str = include_str!("../../../domain/src/schema.rs");
 
 /// Diesel's name of a type of PostgreSQL.
-const TYPES: [(&str, &str); 10] = [
+const TYPES: [(&str, &str); 11] = [
+    ("bool", "Bool"),
     ("uuid", "Uuid"),
     ("text", "Text"),
     ("timestamptz", "Timestamptz"),

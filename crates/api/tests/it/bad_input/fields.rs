@@ -6,7 +6,7 @@ use testkit::app::PASSWORD;
 
 use crate::support::OTHER_PASSWORD;
 
-/// Unsafe routes that read no body.
+/// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
 pub(super) const WITHOUT_BODY: [&str; 2] = ["/api/logout/", "/api/verify-email/resend/"];
 
 /// What must come of a bad value.
@@ -92,6 +92,22 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 ("password", NewPassword, required),
                 ("referral_code", ReferralCode, optional),
             ],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/register/confirm/",
+            nobody,
+            &[
+                ("token", Token, required),
+                ("password", NewPassword, required),
+                ("username", Username, optional),
+            ],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/me/email/",
+            user,
+            &[("email", Email, required), ("password", Password, required)],
         ),
         endpoint(
             Method::POST,

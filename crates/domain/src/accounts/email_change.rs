@@ -1,0 +1,166 @@
+//! A new e-mail address for an account: asked for with the password, in force when the new address confirms it.
+//!
+//! The old address works until then and is told twice: when the change is asked for, while a new password still stops it,
+//! and when it has happened. Whether the new address has an account is looked at by the worker alone. The referral code
+//! stays; a keyed hash of the old address does too, so that nobody is a stranger to the referral rules by changing it.
+
+mod store;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::mailbox::{self, AddressMail};
+use super::{Credentials, Email, GuardedError, VerifyError, identity_hash};
+use crate::audit::{self, Entry, Event, Trace};
+use crate::config::Keys;
+use crate::db::{DbError, Pool, Tx, constraint};
+use crate::outbox::{self, Job};
+use crate::token::{LENGTH, Token};
+use crate::{recovery, referrals, sessions};
+pub use store::Notice;
+
+/// Promises a mail to the new address and one to the old. The password was checked against `checked`; `session_id` asks.
+/// A newer request overtakes an older one.
+pub async fn request_email_change(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    checked: &Credentials,
+    session_id: Uuid,
+    email: &Email,
+    trace: &Trace,
+) -> Result<(), GuardedError> {
+    let user_id = checked.user_id;
+    let mut tx = Tx::begin(pool).await?;
+    if super::store::lock(&mut tx, user_id).await? != Some(checked.session_epoch) {
+        return Err(GuardedError::Overtaken);
+    }
+    let account = super::store::find(&mut tx, user_id).await?.ok_or(GuardedError::Overtaken)?;
+    store::close_all(&mut tx, user_id, now).await?;
+    let id = Uuid::now_v7();
+    let row = store::NewChange {
+        id,
+        user_id,
+        session_id,
+        new_email: email.as_str(),
+        old_email: &account.email,
+        address_hash: &mailbox::hash(keys, email),
+        created_at: now,
+        expires_at: now + mailbox::LIFETIME,
+    };
+    store::insert(&mut tx, row).await?;
+    audit::record(&mut tx, now, Entry::own(user_id, Event::EmailChangeRequested), trace).await?;
+    for job in [Job::SendEmailChange { change_id: id }, Job::SendEmailChangeRequested { change_id: id }] {
+        promise(&mut tx, &job, trace).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn promise(tx: &mut Tx, job: &Job, trace: &Trace) -> Result<(), DbError> {
+    let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
+    outbox::enqueue(tx, job, options).await
+}
+
+/// Finds out whether the new address has an account, and mints the token if not: the same each time, so that a mail sent
+/// twice carries one link. `None` when there is nothing to say, or too much was said to this address.
+pub async fn email_change_mail(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    id: Uuid,
+) -> Result<Option<AddressMail>, DbError> {
+    let mut tx = Tx::begin(pool).await?;
+    let Some(found) = store::find_open(&mut tx, id, now).await? else { return Ok(None) };
+    let holder = mailbox::lock_holder(&mut tx, found.holder_id, found.new_email.as_deref()).await?;
+    let admitted = mailbox::admits(&mut tx, now, &found.address_hash, id).await?;
+    if !store::lock_open(&mut tx, id, now).await? {
+        return Ok(None);
+    }
+    let mail = match (holder, found.new_email) {
+        _ if !admitted => {
+            store::close(&mut tx, id, now).await?;
+            None
+        }
+        (Some(holder), _) => {
+            store::set_holder(&mut tx, id, holder.id, now).await?;
+            Some(AddressMail::Taken { address: Email::from_stored(holder.email), username: holder.username })
+        }
+        (None, Some(email)) => {
+            let token = keys.token.token("change-email", id.as_bytes());
+            store::mint(&mut tx, id, token.digest().as_slice(), now).await?;
+            Some(AddressMail::Confirm { address: Email::from_stored(email), username: found.username, token })
+        }
+        (None, None) => None,
+    };
+    tx.commit().await?;
+    Ok(mail)
+}
+
+/// What the old address is told about a change, if there still is one to tell of.
+pub async fn email_change_notice(pool: &Pool, id: Uuid) -> Result<Option<Notice>, DbError> {
+    let mut connection = crate::db::get(pool).await?;
+    Ok(store::notice(&mut connection, id).await?)
+}
+
+/// Gives the account the address that the token was mailed to. All sessions end but the one that asked, mailed links are
+/// void, the old address is told; a referral that waited for a confirmed address is judged by the new one and goes on.
+/// The index on the address decides between several who want it. Returns the sessions that ended.
+pub async fn confirm_email_change(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    token: &str,
+    trace: &Trace,
+) -> Result<Vec<Uuid>, VerifyError> {
+    let token = Token::parse(token).map_err(|_| VerifyError::InvalidToken)?;
+    let mut tx = Tx::begin(pool).await?;
+    // The account's row first, as whoever deletes the account takes it: neither waits for the other in a ring.
+    let owner =
+        store::owner_of(&mut tx, token.digest().as_slice()).await?.ok_or(VerifyError::InvalidToken)?;
+    super::store::lock(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
+    let spent =
+        store::spend(&mut tx, token.digest().as_slice(), now).await?.ok_or(VerifyError::InvalidToken)?;
+    let account = super::store::find(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
+    let (old, new) = (Email::from_stored(account.email), Email::from_stored(spent.new_email));
+    // While the account still has the old address, which requests that no worker has seen yet name.
+    recovery::void_all(&mut tx, now, owner).await?;
+    super::store::set_email(&mut tx, owner, &new, now).await.map_err(|error| {
+        match constraint::unique_violation(&error) {
+            Some(_) => VerifyError::InvalidToken,
+            None => error.into(),
+        }
+    })?;
+    if account.email_verified_at.is_some() {
+        // An address that was never confirmed was perhaps never theirs: nobody else shall be known by it.
+        super::store::remember_identity(&mut tx, owner, &identity_hash(keys, &old), now).await?;
+    }
+    super::verification::forget(&mut tx, owner).await?;
+    let ended = sessions::end_all(&mut tx, now, owner, Some(spent.session_id), "email_changed").await?;
+    audit::record(&mut tx, now, Entry::own(owner, Event::EmailChanged), trace).await?;
+    promise(&mut tx, &Job::SendEmailChanged { change_id: spent.id }, trace).await?;
+    referrals::address_changed(&mut tx, now, keys, owner, &new).await?;
+    referrals::verified(&mut tx, now, owner, trace.request_id.clone()).await?;
+    tx.commit().await?;
+    Ok(ended)
+}
+
+/// Voids what is open: the password changed.
+pub(super) async fn void_all(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
+    Ok(store::close_all(tx, user_id, now).await?)
+}
+
+/// Removes what is held of a user's changes, and of others' that name the user's address.
+pub(super) async fn forget(
+    tx: &mut Tx,
+    user_id: Uuid,
+    email: &Email,
+    address_hash: &[u8; LENGTH],
+) -> Result<(), DbError> {
+    Ok(store::delete_all(tx, user_id, email.as_str(), address_hash).await?)
+}
+
+/// Removes changes that ran out before `before`.
+pub(crate) async fn purge(pool: &Pool, before: DateTime<Utc>) -> Result<usize, DbError> {
+    let mut connection = crate::db::get(pool).await?;
+    Ok(store::purge(&mut connection, before).await?)
+}

@@ -1,0 +1,33 @@
+//! Everything that is held about one user, for that user (GDPR, articles 15 and 20).
+//!
+//! Other people's data is left out: whom a referral is about shows as its id alone. Secrets and their digests are left out
+//! too; that a password is set is said. What a table adds is one section of [`store`]; a test compares the sections with
+//! the tables that refer to users.
+
+mod store;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::audit::{self, Entry, Event, Trace};
+use crate::db::{DbError, Pool, Tx};
+
+/// The sections, by name, as one instant has them. The export itself is recorded first, and so is part of it.
+pub async fn everything_about(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    trace: &Trace,
+) -> Result<Map<String, Value>, DbError> {
+    let mut connection = crate::db::get(pool).await?;
+    audit::record(&mut connection, now, Entry::own(user_id, Event::DataExported), trace).await?;
+    drop(connection);
+    let mut tx = Tx::snapshot(pool).await?;
+    let mut sections = Map::new();
+    for (name, sql) in store::SECTIONS {
+        sections.insert(name.to_owned(), store::read(&mut tx, sql, user_id).await?);
+    }
+    tx.commit().await?;
+    Ok(sections)
+}

@@ -1,0 +1,2 @@
+DROP TABLE former_identities;
+DROP TABLE email_changes;
