@@ -10,12 +10,14 @@
 )]
 
 pub mod app;
+pub mod balancer;
 pub mod cable;
 pub mod client;
 pub mod config;
 pub mod database;
 pub mod dump;
 pub mod guard;
+pub mod keys;
 pub mod process;
 pub mod redis;
 pub mod smtp;

@@ -77,12 +77,12 @@ impl State {
             config.api_replicas,
         );
         Ok(Self {
-            jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
+            jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
-            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),
+            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),
             hasher: Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?,
             streams: Streams::default(),
             clock,

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, leaderboard, login, logout, me, referral_codes, referral_series,
-    referral_stats, referral_stream, referrals, register, reset_password, rewards, security_events, table,
-    token_refresh, verify_email,
+    Access, Row, forgot_password, health, jwks, leaderboard, login, logout, me, referral_codes,
+    referral_series, referral_stats, referral_stream, referrals, register, reset_password, rewards,
+    security_events, sessions, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -34,7 +34,8 @@ pub(super) const PATH: &str = "/api/openapi.json";
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(
-        register::post, login::post, logout::post, token_refresh::post, forgot_password::post, reset_password::post,
+        register::post, login::post, logout::post, token_refresh::post, sessions::get,
+        sessions::delete_others, sessions::delete_one, jwks::get, forgot_password::post, reset_password::post,
         verify_email::post, verify_email::resend, me::get, me::patch, me::delete, me::password, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, health::live, health::ready,
     ),

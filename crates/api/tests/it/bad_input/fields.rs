@@ -7,7 +7,8 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that read no body.
-pub(super) const WITHOUT_BODY: [&str; 2] = ["/api/logout/", "/api/verify-email/resend/"];
+pub(super) const WITHOUT_BODY: [&str; 4] =
+    ["/api/logout/", "/api/sessions/", "/api/sessions/{id}/", "/api/verify-email/resend/"];
 
 /// What must come of a bad value.
 #[derive(Clone, Debug)]
