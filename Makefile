@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test contract bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test contract jwks-test bench migrate check-ledger doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -35,6 +35,9 @@ browser-test: ## the main job in a real browser, on a running `make run` (needs 
 
 contract: ## a running api against its OpenAPI document (needs schemathesis, from PyPI)
 	@deploy/dev/contract $(T)
+
+jwks-test: ## somebody else's library verifies our tokens (needs Python 3; PyJWT comes from PyPI into .dev/)
+	@deploy/dev/jwks-test
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)

@@ -9,9 +9,12 @@
 )]
 
 mod configuration;
+mod ended_sessions;
 mod guarantees;
+mod key_rotation;
 mod killed_apis;
 mod killed_workers;
+mod limits;
 mod main_job;
 mod privacy;
 mod readiness;

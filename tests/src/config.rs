@@ -28,6 +28,11 @@ pub fn pg_dump() -> PathBuf {
     std::env::var_os("TEST_PG_DUMP").map_or_else(|| PathBuf::from("pg_dump"), PathBuf::from)
 }
 
+/// The load balancer that tests put in front of several processes (`TEST_HAPROXY`).
+pub fn haproxy() -> PathBuf {
+    std::env::var_os("TEST_HAPROXY").map_or_else(|| PathBuf::from("haproxy"), PathBuf::from)
+}
+
 /// Where the built `api` and `worker` are (`TRELLIS_BIN_DIR`).
 pub fn binaries() -> PathBuf {
     std::env::var_os("TRELLIS_BIN_DIR")

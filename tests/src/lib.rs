@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod authenticator;
+pub mod balancer;
 pub mod breaches;
 pub mod cable;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod database;
 pub mod dump;
 pub mod guard;
+pub mod keys;
 pub mod process;
 pub mod redis;
 pub mod smtp;

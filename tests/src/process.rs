@@ -99,6 +99,14 @@ impl Process {
         self.launch().await;
     }
 
+    /// As [`Process::restart`], with some settings changed.
+    pub async fn restart_with(&mut self, changes: &[(&str, &str)]) {
+        for (name, value) in changes {
+            self.settings.set(name, value);
+        }
+        self.restart().await;
+    }
+
     async fn launch(&mut self) {
         let begin = self.log().len();
         let file = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();

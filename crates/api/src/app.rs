@@ -81,12 +81,12 @@ impl State {
         );
         let hasher = Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?;
         Ok(Self {
-            jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
+            jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
-            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),
+            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),
             hasher: if config.hash_for_nobody { hasher } else { hasher.without_nobody() },
             breaches: Breaches::new(config.password_breach_url.as_ref())?,
             streams: Streams::default(),

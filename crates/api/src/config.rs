@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use domain::config::{AppEnv, Common, ConfigError, Settings};
+use chrono::TimeDelta;
+use domain::config::{AppEnv, Common, ConfigError, HumanDuration, Settings};
+use domain::sessions;
 use ipnet::IpNet;
+use secrecy::ExposeSecret as _;
+
+use crate::auth::jwt::{ACCESS_LIFETIME, Ed25519Key};
 
 /// The largest body, in bytes. Nothing here needs more than a few hundred.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -69,6 +74,10 @@ pub struct Config {
     pub api_replicas: u32,
     /// `REGISTRATION`
     pub registration: Registration,
+    /// `SESSION_IDLE`: how long a session lives without being used.
+    pub session_idle: TimeDelta,
+    /// `JWT_ED25519_KEYS`: newest first. The first that is whole signs, all verify and are published.
+    pub ed25519: Vec<Ed25519Key>,
     /// `ARGON2_*`
     pub argon2: Argon2Params,
     /// `HASH_THREADS`: passwords hashed at once.
@@ -123,6 +132,8 @@ impl Config {
         }
         let api_replicas = number(settings, "API_REPLICAS", 1_u32, 1..=10_000);
         let registration = settings.or("REGISTRATION", Registration::Open, "`open` or `verified`");
+        let session_idle = session_idle(settings);
+        let ed25519 = ed25519(settings, common.as_ref());
         let argon2 = argon2(settings, production);
         let hash_threads = number(settings, "HASH_THREADS", cores, 1..=1_024);
         let hash_queue = number(settings, "HASH_QUEUE", 128, 1..=100_000);
@@ -140,6 +151,8 @@ impl Config {
             rate_limits: rate_limits?.0,
             api_replicas: api_replicas?,
             registration: registration?,
+            session_idle: session_idle?,
+            ed25519: ed25519?,
             argon2: argon2?,
             hash_threads: hash_threads?,
             hash_queue: hash_queue?,
@@ -173,6 +186,35 @@ fn breach_url(settings: &mut Settings, production: bool) -> Option<url::Url> {
         settings.problem(NAME, "wants an https URL without a query");
     }
     Some(url)
+}
+
+/// From the life of an access token, below which nothing would be noticed, to that of a session.
+fn session_idle(settings: &mut Settings) -> Option<TimeDelta> {
+    const WANTS: &str = "a duration from `15m` to `30d`";
+    let idle = settings.or("SESSION_IDLE", HumanDuration(TimeDelta::days(14)), WANTS)?.0;
+    if !(ACCESS_LIFETIME..=sessions::LIFETIME).contains(&idle) {
+        settings.problem("SESSION_IDLE", &format!("wants {WANTS}"));
+        return None;
+    }
+    Some(idle)
+}
+
+/// The Ed25519 keys; without HS256 keys, one of them has to sign.
+fn ed25519(settings: &mut Settings, common: Option<&Common>) -> Option<Vec<Ed25519Key>> {
+    let keys = match settings.secret("JWT_ED25519_KEYS") {
+        None => Vec::new(),
+        Some(pem) => match Ed25519Key::read_all(pem.expose_secret()) {
+            Ok(keys) => keys,
+            Err(error) => {
+                settings.problem("JWT_ED25519_KEYS", &error.to_string());
+                return None;
+            }
+        },
+    };
+    if common.is_some_and(|common| common.keys.jwt.is_empty()) && !keys.iter().any(Ed25519Key::signs) {
+        settings.problem("JWT_KEYS", "is `off` and JWT_ED25519_KEYS has no private key: nothing could sign");
+    }
+    Some(keys)
 }
 
 fn argon2(settings: &mut Settings, production: bool) -> Option<Argon2Params> {
@@ -305,6 +347,11 @@ pub(crate) mod tests {
             ("ALLOWED_ORIGINS", "https://App.example"),
             ("ALLOWED_ORIGINS", "null"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("SESSION_IDLE", "14m"),
+            ("SESSION_IDLE", "31d"),
+            ("SESSION_IDLE", "soon"),
+            ("JWT_KEYS", "off"),
+            ("JWT_ED25519_KEYS", "not PEM"),
             ("HTTP_ADDR", "8080"),
             ("HASH_THREADS", "0"),
         ] {

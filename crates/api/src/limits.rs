@@ -25,16 +25,19 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use domain::redis::Redis;
-use domain::token::Key;
+use domain::token::{Key, hex};
 
 pub use decision::Decision;
 use local::Local;
-use policy::{By, Policy};
+use policy::{By, Counts, Policy};
 
 use crate::app::Shared;
 use crate::client_ip;
 use crate::middleware::{Context, context};
 use crate::problem::Problem;
+
+/// How much of a network's hash is logged: as much as the record of security events shows.
+const NETWORK_DIGITS: usize = 12;
 
 /// One limit, and whom it is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +99,24 @@ impl Limits {
         decision
     }
 
+    /// Counts a failed account, once a window. Returns whether that used the limit up.
+    async fn charge(&self, ask: Ask, member: [u8; 32]) -> bool {
+        if !self.0.on {
+            return false;
+        }
+        match shared::charge(&self.0.redis, &self.0.prefix, &ask, &member).await {
+            Ok(crossed) => crossed,
+            Err(error) => {
+                metrics::counter!("rate_limit_local_total").increment(1);
+                tracing::debug!("limits are counted by this process alone: {error}");
+                self.0.local.charge(&ask, member)
+            }
+        }
+    }
+
     async fn give_back(&self, decision: Decision) {
-        let asks: Vec<Ask> = decision.levels.into_iter().map(|(ask, _)| ask).collect();
+        let asks = decision.levels.into_iter().map(|(ask, _)| ask);
+        let asks: Vec<Ask> = asks.filter(|ask| ask.policy.counts == Counts::Requests).collect();
         if asks.is_empty() {
             return;
         }
@@ -123,6 +142,7 @@ impl Limits {
 }
 
 /// The limits, as one request meets them.
+#[derive(Clone)]
 pub struct Throttle {
     state: Shared,
     context: Rc<Context>,
@@ -133,7 +153,11 @@ impl Throttle {
     /// Counts this request, or refuses it with 429. `subject` is what the policies that count by subject count by: an
     /// account's identifier, normalised. The reply tells how the limits stand.
     pub async fn admit(&self, subject: &str) -> Result<Decision, Problem> {
-        let decision = self.check(subject).await;
+        self.tell(self.check(subject).await)
+    }
+
+    /// Lets the reply tell what came of asking.
+    pub fn tell(&self, decision: Decision) -> Result<Decision, Problem> {
         let result = if decision.allowed { Ok(decision.clone()) } else { Err(decision.refusal()) };
         self.context.limits.set(Some(decision));
         result
@@ -141,10 +165,30 @@ impl Throttle {
 
     /// Counts this request and says whether it is within the limits, without a word of it to the client.
     pub async fn check(&self, subject: &str) -> Decision {
+        self.check_by(self.context.policies.get(), subject).await
+    }
+
+    /// As [`Throttle::check`], by other limits than those of the route.
+    pub async fn check_by(&self, policies: &'static [Policy], subject: &str) -> Decision {
         let limits = &self.state.limits;
-        let asks: Vec<Ask> =
-            self.context.policies.get().iter().map(|policy| limits.ask(policy, self.ip, subject)).collect();
+        let asks: Vec<Ask> = policies.iter().map(|policy| limits.ask(policy, self.ip, subject)).collect();
         limits.take(&asks).await
+    }
+
+    /// Notes that a password was wrong, for the limits of this route that count accounts. When many accounts of one network
+    /// have used one up, it is measured and logged, with the network as the record of security events knows it.
+    pub async fn failed(&self, subject: &str) {
+        let limits = &self.state.limits;
+        let counting = self.context.policies.get().iter();
+        for policy in counting.filter(|policy| policy.counts == Counts::FailedAccounts) {
+            let member = limits.0.privacy.mac(&[b"limit member", policy.name.as_bytes(), subject.as_bytes()]);
+            if limits.charge(limits.ask(policy, self.ip, subject), member).await {
+                metrics::counter!("credential_stuffing_total").increment(1);
+                let network = hex(&client_ip::blinded_prefix(self.ip, &limits.0.privacy));
+                let network = network.get(..NETWORK_DIGITS).unwrap_or_default();
+                tracing::warn!(network, "passwords of many accounts are tried from one network");
+            }
+        }
     }
 
     /// Takes back that this request was counted.

@@ -83,6 +83,7 @@ events! {
     SignedIn = "signed_in", "A session started.";
     SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";
     SignedOut = "signed_out", "A session was ended by its holder.";
+    SessionsEnded = "sessions_ended", "All sessions but the present one were ended by their holder.";
     RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
     PasswordChanged = "password_changed", "The password was changed with the old one.";
     PasswordReset = "password_reset", "The password was set by a mailed link.";

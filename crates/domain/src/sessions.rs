@@ -1,9 +1,10 @@
 //! Sessions and their refresh tokens. PostgreSQL holds the truth; whoever caches an answer bounds its age to a second.
 //!
-//! A session is live while it has not ended, has not expired, and is of its user's current epoch (raising the epoch ends
-//! all at once). Refresh tokens form one family a session: each use gives a child, and a use long after the first ends
+//! A session is live while it has not ended, has not expired, was not left alone for longer than the idle lifetime, and is
+//! of its user's current epoch (raising the epoch ends all at once). Refresh tokens form one family a session: each use gives a child, and a use long after the first ends
 //! the session (RFC 9700, 4.14.2).
 
+mod holder;
 mod store;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +15,8 @@ use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
-pub use store::LiveSession;
+pub use holder::{end_one, end_others, list};
+pub use store::{LiveSession, SessionView};
 
 /// How long a session lives at most, from signing in.
 pub const LIFETIME: TimeDelta = TimeDelta::days(30);
@@ -99,10 +101,15 @@ pub async fn start(
     Ok(Started { session_id, user_id: checked.user_id, refresh, expires_at })
 }
 
-/// The session with this id, if it is live.
-pub async fn find_live(pool: &Pool, now: DateTime<Utc>, id: Uuid) -> Result<Option<LiveSession>, DbError> {
+/// The session with this id, if it is live. Looking is using it: `idle` begins anew.
+pub async fn find_live(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    idle: TimeDelta,
+    id: Uuid,
+) -> Result<Option<LiveSession>, DbError> {
     let mut connection = db::get(pool).await?;
-    let found = store::find_live(&mut connection, id, now).await?;
+    let found = store::find_live(&mut connection, id, now, idle).await?;
     if let Some(session) = found.as_ref().filter(|session| now - session.last_seen_at > SEEN_RESOLUTION) {
         store::touch(&mut connection, session.id, now, now - SEEN_RESOLUTION).await?;
     }
@@ -149,12 +156,13 @@ pub async fn session_of(pool: &Pool, token: &Token) -> Result<Option<Uuid>, DbEr
 pub async fn refresh(
     pool: &Pool,
     now: DateTime<Utc>,
+    idle: TimeDelta,
     key: &Key,
     token: &Token,
     trace: &Trace,
 ) -> Result<Started, RefreshError> {
     let mut tx = Tx::begin(pool).await?;
-    let found = store::lock_token(&mut tx, token.digest().as_slice(), now).await?;
+    let found = store::lock_token(&mut tx, token.digest().as_slice(), now, idle).await?;
     let parent = found.ok_or(RefreshError::InvalidToken)?;
     let child = key.token("refresh", token.bytes());
     match parent.used_at {

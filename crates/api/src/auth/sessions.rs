@@ -5,6 +5,7 @@
 //! emptied or down. Ending a session also takes its copy away, which makes it immediate. A no is never cached.
 
 use actix_web::web::Bytes;
+use chrono::TimeDelta;
 use domain::cache::{Entry, Kind, SESSION_ENDED};
 use domain::clock::Clock;
 use domain::db::Pool;
@@ -23,12 +24,13 @@ pub struct Sessions {
     pool: Pool,
     clock: Clock,
     cache: Cache,
+    idle: TimeDelta,
 }
 
 impl Sessions {
-    /// Sessions in the database, with copies in the cache.
-    pub fn new(pool: Pool, clock: Clock, cache: Cache) -> Self {
-        Self { pool, clock, cache }
+    /// Sessions in the database, with copies in the cache. One that nobody used for `idle` lives no more.
+    pub fn new(pool: Pool, clock: Clock, cache: Cache, idle: TimeDelta) -> Self {
+        Self { pool, clock, cache, idle }
     }
 
     /// Whether the caller's session lives, and is theirs.
@@ -54,7 +56,8 @@ impl Sessions {
     async fn decide(&self, caller: Caller, copy: Option<Bytes>) -> Result<bool, Problem> {
         let copy = copy.map_or(Prefetched::Missing, Prefetched::Copy);
         let load = async || {
-            let found = domain::sessions::find_live(&self.pool, self.clock.now(), caller.session_id).await;
+            let (now, id) = (self.clock.now(), caller.session_id);
+            let found = domain::sessions::find_live(&self.pool, now, self.idle, id).await;
             let session = found?.ok_or_else(Problem::unauthenticated)?;
             Ok((LIVING, Bytes::copy_from_slice(session.user_id.as_bytes())))
         };

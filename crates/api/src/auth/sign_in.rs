@@ -83,7 +83,12 @@ pub(crate) async fn start(
     tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
     let account = accounts::find(&state.pool, started.user_id).await?;
     let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
-    reply(state, transport, account, &started)
+    let mut response = reply(state, transport, account, &started)?;
+    if transport == Transport::Cookie {
+        let device = state.browser.device_cookie(checked.user_id, checked.session_epoch);
+        response.add_cookie(&device).map_err(|error| Problem::internal(anyhow::Error::from(error)))?;
+    }
+    Ok(response)
 }
 
 /// Answers with the tokens of a session, in the client's transport.
@@ -108,7 +113,6 @@ pub fn reply(
     for cookie in state.cookies.signed_in(access_token, refresh_token, csrf_token.clone()) {
         response.cookie(cookie);
     }
-    response.cookie(state.browser.device_cookie(started.user_id));
     Ok(response.json(CookieReply { user, csrf_token, expires_in }))
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Ask;
 use super::decision::Level;
+use super::policy::Counts;
 
 /// How many keys are told apart.
 const SLOTS: usize = 65_536;
@@ -19,12 +20,14 @@ pub(super) struct Local {
     replicas: u32,
     /// Milliseconds after `origin` at which a quota is whole again.
     slots: OnceLock<Vec<AtomicU64>>,
+    /// Members that were counted: the seconds after `origin` until which each is known, and a part of its hash.
+    members: OnceLock<Vec<AtomicU64>>,
 }
 
 impl Local {
     pub(super) fn new(replicas: u32) -> Self {
         // A slot that was never used is 0: it must lie in the past.
-        Self { origin: Instant::now(), replicas, slots: OnceLock::new() }
+        Self { origin: Instant::now(), replicas, slots: OnceLock::new(), members: OnceLock::new() }
     }
 
     /// Takes one request of each, or of none.
@@ -39,9 +42,33 @@ impl Local {
                 self.give_back(&taken);
                 return (false, levels);
             }
-            taken.push(*ask);
+            if ask.policy.counts == Counts::Requests {
+                taken.push(*ask);
+            }
         }
         (true, levels)
+    }
+
+    /// Counts a member, unless it was counted in this window. Returns whether that used the limit up. Of two members that
+    /// fall on one slot the later displaces the earlier, which can only make the limit stricter.
+    pub(super) fn charge(&self, ask: &Ask, member: [u8; 32]) -> bool {
+        let seconds = self.now() / 1_000;
+        let until = seconds + ask.policy.window.as_secs();
+        let [high, low, a, b, c, d, ..] = member;
+        let part = u64::from(u32::from_be_bytes([a, b, c, d]));
+        let members = self.members.get_or_init(zeros);
+        #[allow(clippy::indexing_slicing, reason = "two bytes count to SLOTS")]
+        let slot = &members[usize::from(u16::from_be_bytes([high, low]))];
+        let add = |known: u64| {
+            let is_known = known & u64::from(u32::MAX) == part && known >> 32 > seconds;
+            (!is_known).then_some(until << 32 | part)
+        };
+        if slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
+            return false;
+        }
+        let now = self.now();
+        let (taken, _) = self.fill(ask, now);
+        taken && !self.look(ask, now).0
     }
 
     /// Gives one request of each back.
@@ -54,6 +81,22 @@ impl Local {
     }
 
     fn take_one(&self, ask: &Ask, now: u64) -> (bool, Level) {
+        match ask.policy.counts {
+            Counts::Requests => self.fill(ask, now),
+            Counts::FailedAccounts => self.look(ask, now),
+        }
+    }
+
+    /// Whether one would fit.
+    fn look(&self, ask: &Ask, now: u64) -> (bool, Level) {
+        let interval = ask.policy.interval_ms(self.replicas);
+        let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+        let whole = self.slot(ask).load(Ordering::Relaxed).max(now);
+        let wait = Duration::from_millis((whole + interval).saturating_sub(now + window));
+        (wait.is_zero(), Level { wait, whole_in: Duration::from_millis(whole - now) })
+    }
+
+    fn fill(&self, ask: &Ask, now: u64) -> (bool, Level) {
         let interval = ask.policy.interval_ms(self.replicas);
         let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
         let more = |whole: u64| Some(whole.max(now) + interval).filter(|next| *next <= now + window);
@@ -70,7 +113,7 @@ impl Local {
     }
 
     fn slot(&self, ask: &Ask) -> &AtomicU64 {
-        let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| AtomicU64::new(0)).collect());
+        let slots = self.slots.get_or_init(zeros);
         let [high, low, ..] = ask.blinded;
         #[allow(clippy::indexing_slicing, reason = "two bytes count to SLOTS")]
         &slots[usize::from(u16::from_be_bytes([high, low]))]
@@ -81,10 +124,14 @@ impl Local {
     }
 }
 
+fn zeros() -> Vec<AtomicU64> {
+    (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::policy::LOGIN;
+    use crate::limits::policy::{LOGIN, STUFFING};
 
     fn ask(policy: usize, key: u8) -> Ask {
         Ask { policy: &LOGIN[policy], blinded: [key; 32] }
@@ -97,6 +144,24 @@ mod tests {
             let taken = (0..100).filter(|_| local.take(&[ask(0, 1)]).0).count();
             assert_eq!(taken, allowed, "{replicas} replicas");
             assert!(local.take(&[ask(0, 2)]).0, "another account");
+        }
+    }
+
+    #[test]
+    fn h6_wrong_passwords_at_many_accounts_are_noticed_without_redis_too() {
+        let member = |index: u8| [index; 32];
+        for (replicas, quota) in [(1, 30), (3, 10)] {
+            let local = Local::new(replicas);
+            let ask = Ask { policy: &STUFFING, blinded: [1; 32] };
+            for index in 0..quota {
+                assert!(local.take(&[ask]).0, "asking costs nothing");
+                assert_eq!(local.charge(&ask, member(index)), index + 1 == quota, "{index} of {quota}");
+                assert!(!local.charge(&ask, member(index)), "the same account again");
+            }
+            let (allowed, levels) = local.take(&[ask]);
+            assert!(!allowed && !levels[0].wait.is_zero());
+            assert!(!local.charge(&ask, member(200)), "it is used up already");
+            assert!(local.take(&[Ask { policy: &STUFFING, blinded: [2; 32] }]).0, "another network");
         }
     }
 

@@ -11,6 +11,15 @@ pub enum By {
     Subject,
 }
 
+/// What uses a limit up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Every request that asks and is let through.
+    Requests,
+    /// Accounts at which a password was wrong, each once in a window. Asking costs nothing.
+    FailedAccounts,
+}
+
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -22,11 +31,13 @@ pub struct Policy {
     pub window: Duration,
     /// What it counts by.
     pub by: By,
+    /// What uses it up.
+    pub counts: Counts,
 }
 
 impl Policy {
     const fn new(name: &'static str, by: By, quota: u32, window: Duration) -> Self {
-        Self { name, quota, window, by }
+        Self { name, quota, window, by, counts: Counts::Requests }
     }
 
     /// After how many milliseconds one request comes back, when the quota is divided among `replicas`.
@@ -40,10 +51,17 @@ const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes * 60)
 }
 
+/// Wrong passwords at many accounts from one network: somebody tries a list of stolen ones. Whoever mistypes does so at one
+/// account, so an office stays below this, while a list meets it after a few seconds and then goes on at one account in
+/// thirty seconds.
+pub const STUFFING: Policy =
+    Policy { counts: Counts::FailedAccounts, ..Policy::new("login-stuffing", By::Address, 30, minutes(15)) };
+
 /// Signing in. Many people share an address, so there is more room by address than by account.
 pub const LOGIN: &[Policy] = &[
     Policy::new("login-account", By::Subject, 10, minutes(15)),
     Policy::new("login-address", By::Address, 100, minutes(5)),
+    STUFFING,
 ];
 
 /// Codes of the second factor, wherever they are sent. Five at once are enough for people; with twenty a day, three of a
@@ -53,6 +71,14 @@ pub const FACTOR: &[Policy] = &[
     Policy::new("factor-account", By::Subject, 5, minutes(5)),
     Policy::new("factor-account-day", By::Subject, 20, minutes(24 * 60)),
 ];
+
+/// Signing in from a browser in which the owner of the account signed in before, in place of [`LOGIN`]: by account and
+/// browser. What strangers do elsewhere does not touch it.
+pub const LOGIN_FROM_KNOWN_BROWSER: &[Policy] = &[Policy::new("login-browser", By::Subject, 10, minutes(15))];
+
+/// Typing the password again while signed in, for whatever wants it: one count an account, so that a stolen session is no
+/// way to guess the password.
+pub const PASSWORD_CHECK: &[Policy] = &[Policy::new("password-account", By::Subject, 10, minutes(15))];
 
 /// Making an account.
 pub const REGISTER: &[Policy] = &[
@@ -75,9 +101,12 @@ pub const EMAIL_CHANGE: &[Policy] = &[Policy::new("email-change-account", By::Su
 /// Exporting one's data, which reads every table.
 pub const EXPORT: &[Policy] = &[Policy::new("export-account", By::Subject, 5, minutes(60))];
 
-/// Every list above.
-pub const ALL: [&[Policy]; 7] =
-    [LOGIN, FACTOR, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT];
+/// The lists that one route has for itself.
+pub const OF_ONE_ROUTE: &[&[Policy]] =
+    &[LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT];
+
+/// The lists that several routes share, and one count with them.
+pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR];
 
 #[cfg(test)]
 mod tests {
@@ -85,10 +114,17 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_a_header() {
-        let names: Vec<_> = ALL.concat().iter().map(|policy| policy.name).collect();
+        let all = [&OF_ONE_ROUTE.concat()[..], &SHARED.concat(), LOGIN_FROM_KNOWN_BROWSER].concat();
+        let names: Vec<_> = all.iter().map(|policy| policy.name).collect();
         let unique: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len());
         assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+    }
+
+    #[test]
+    fn a12_what_holds_up_a_sign_in_is_over_in_a_quarter_of_an_hour() {
+        let policies = [LOGIN, LOGIN_FROM_KNOWN_BROWSER, PASSWORD_CHECK].concat();
+        assert!(policies.iter().all(|policy| policy.window <= minutes(15)));
     }
 
     #[test]

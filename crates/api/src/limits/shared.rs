@@ -11,16 +11,17 @@ use domain::redis::{Redis, Unavailable};
 
 use super::Ask;
 use super::decision::Level;
+use super::policy::Counts;
 
-/// For each key: after how many milliseconds one request comes back, and how many fit at once. What lies under a key and
-/// cannot be such a time is nothing.
+/// For each key: after how many milliseconds one request comes back, how many fit at once, and how many this one is: 0 only
+/// looks whether one would fit. What lies under a key and cannot be such a time is nothing.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local time = redis.call('TIME')
          local now = time[1] * 1000 + math.floor(time[2] / 1000)
          local whole, refused = {}, false
          for i, key in ipairs(KEYS) do
-           local interval, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+           local interval, quota = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1])
            local held = tonumber(redis.call('GET', key)) or 0
            if not (held > now and held <= now + interval * quota) then held = now end
            whole[i] = held + interval
@@ -28,9 +29,9 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
          end
          local levels = {refused and 0 or 1}
          for i, key in ipairs(KEYS) do
-           local interval, quota = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+           local interval, quota = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1])
            local wait = math.max(whole[i] - interval * quota - now, 0)
-           if refused then
+           if refused or ARGV[3 * i] == '0' then
              whole[i] = whole[i] - interval
            else
              redis.call('SET', key, string.format('%d', whole[i]), 'PX', whole[i] - now)
@@ -59,6 +60,43 @@ static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Counts a member, unless it was counted in this window. The second key remembers members, as a `HyperLogLog` does: in little memory however many there are, and wrong about one in a hundred at most of as few as matter here. Says whether
+/// the limit is used up by this one.
+static CHARGE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local interval, quota, member, window = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+         local added = redis.pcall('PFADD', KEYS[2], member)
+         if type(added) ~= 'number' then
+           redis.call('DEL', KEYS[2])
+           added = redis.call('PFADD', KEYS[2], member)
+         end
+         if redis.call('PTTL', KEYS[2]) < 0 then redis.call('PEXPIRE', KEYS[2], window) end
+         if added == 0 then return 0 end
+         local time = redis.call('TIME')
+         local now = time[1] * 1000 + math.floor(time[2] / 1000)
+         local held = tonumber(redis.call('GET', KEYS[1])) or 0
+         if not (held > now and held <= now + interval * quota) then held = now end
+         local whole = held + interval
+         if whole > now + interval * quota then return 0 end
+         redis.call('SET', KEYS[1], string.format('%d', whole), 'PX', whole - now)
+         return whole + interval > now + interval * quota and 1 or 0",
+    )
+});
+
+/// Counts a member against a limit, once a window. Returns whether that used it up.
+pub(super) async fn charge(
+    redis: &Redis,
+    prefix: &str,
+    ask: &Ask,
+    member: &[u8],
+) -> Result<bool, Unavailable> {
+    let mut call = CHARGE.prepare_invoke();
+    let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+    call.key(ask.key(prefix)).key(format!("{}:members", ask.key(prefix)));
+    call.arg(ask.policy.interval_ms(1)).arg(ask.policy.quota).arg(member).arg(window);
+    run::<u8>(redis, &call).await.map(|crossed| crossed == 1)
+}
+
 /// Takes one request of each, or of none.
 pub(super) async fn take(
     redis: &Redis,
@@ -67,7 +105,8 @@ pub(super) async fn take(
 ) -> Result<(bool, Vec<Level>), Unavailable> {
     let mut call = TAKE.prepare_invoke();
     for ask in asks {
-        call.key(ask.key(prefix)).arg(ask.policy.interval_ms(1)).arg(ask.policy.quota);
+        let cost = u8::from(ask.policy.counts == Counts::Requests);
+        call.key(ask.key(prefix)).arg(ask.policy.interval_ms(1)).arg(ask.policy.quota).arg(cost);
     }
     let mut answer = run::<Vec<u64>>(redis, &call).await?.into_iter();
     let allowed = answer.next() == Some(1);

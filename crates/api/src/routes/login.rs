@@ -4,12 +4,13 @@
 //! Authentication Cheat Sheet).
 
 use actix_web::{HttpRequest, HttpResponse};
-use domain::accounts::{self, Credentials, Email, Password};
+use domain::accounts::{self, Credentials, Password};
 use domain::audit;
 use utoipa::ToSchema;
 
 use crate::app::{Shared, State};
 use crate::audit::Traced;
+use crate::auth::attempt::Attempt;
 use crate::auth::{Transport, sign_in};
 use crate::body::Fields;
 use crate::limits::Throttle;
@@ -56,25 +57,17 @@ pub(super) async fn post(
     let transport = fields.choice("transport", &TRANSPORTS, Transport::Cookie);
     let (identifier, password, transport) = fields.finish((identifier, password, transport))?;
 
-    let pass = throttle.admit(&subject(&identifier)).await?;
+    let attempt = Attempt::to_sign_in(&state, &request, throttle, &identifier).await?;
     let found = accounts::credentials(&state.pool, &identifier).await?;
     let known = found.as_ref().map(|found| found.user_id);
     let Some(checked) = check(&state, found, password).await? else {
+        attempt.failed().await;
         tracing::info!(user_id = known.map(tracing::field::display), "a sign-in failed");
         audit::sign_in_failed(&state.pool, state.clock.now(), known, &trace).await?;
         return Err(Problem::new(Code::InvalidCredentials));
     };
-    throttle.give_back(pass).await;
+    attempt.succeeded().await;
     sign_in::enter(&state, &request, &trace, transport, &checked).await
-}
-
-/// What attempts are counted by: the name that was typed, in its one form. Were they counted by the account that it names,
-/// the count would tell that an address and a username belong together, and so that the address has an account.
-fn subject(identifier: &str) -> String {
-    if let Ok(email) = Email::parse(identifier) {
-        return email.as_str().to_owned();
-    }
-    identifier.trim().to_lowercase()
 }
 
 /// The credentials, if the password is theirs. Nobody's password is checked too.
@@ -102,12 +95,19 @@ async fn check(
 /// The credentials of a signed-in user who typed the password again.
 pub(super) async fn check_again(
     state: &State,
+    throttle: &Throttle,
     user_id: uuid::Uuid,
     password: Password,
 ) -> Result<Credentials, Problem> {
     let wrong = || Problem::new(Code::InvalidCredentials);
+    let attempt = Attempt::to_prove_again(throttle.clone(), user_id).await?;
     let credentials = accounts::own_credentials(&state.pool, user_id).await?.ok_or_else(wrong)?;
     let hash = credentials.password_hash.as_deref().ok_or_else(wrong)?;
     let verdict = state.hasher.verify(password.into_secret(), hash).await?;
-    if verdict.ok { Ok(credentials) } else { Err(wrong()) }
+    if !verdict.ok {
+        attempt.failed().await;
+        return Err(wrong());
+    }
+    attempt.succeeded().await;
+    Ok(credentials)
 }

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 use super::login::check_again;
 use crate::app::Shared;
 use crate::audit::Traced;
-use crate::auth::Caller;
+use crate::auth::{Caller, Transport};
 use crate::body::{Complaint, Fields};
+use crate::limits::Throttle;
 use crate::passwords;
 use crate::problem::Problem;
 use crate::reply::User;
@@ -87,12 +88,13 @@ pub(super) async fn patch(
 pub(super) async fn delete(
     state: Shared,
     Traced(trace): Traced,
+    throttle: Throttle,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let password = fields.parse("password", Password::typed);
     let password = fields.finish(password)?;
-    let checked = check_again(&state, caller.user_id, password).await?;
+    let checked = check_again(&state, &throttle, caller.user_id, password).await?;
     let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked, &trace).await?;
     state.sessions.forget(&ended).await;
     tracing::info!(user_id = %caller.user_id, "an account was deleted");
@@ -113,6 +115,7 @@ pub(super) async fn delete(
 pub(super) async fn password(
     state: Shared,
     Traced(trace): Traced,
+    throttle: Throttle,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -124,7 +127,7 @@ pub(super) async fn password(
         fields.parse("password", |text| Password::choose(text, shortest, &own).map_err(Complaint::from));
     let (current, new) = fields.finish((current, new))?;
 
-    let checked = check_again(&state, caller.user_id, current).await?;
+    let checked = check_again(&state, &throttle, caller.user_id, current).await?;
     let hash = passwords::hash_chosen(&state, new).await?;
     let now = state.clock.now();
     let ended =
@@ -132,5 +135,10 @@ pub(super) async fn password(
     state.sessions.forget(&ended).await;
     state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "a password was changed");
-    Ok(HttpResponse::NoContent().finish())
+    let mut response = HttpResponse::NoContent();
+    if caller.transport == Transport::Cookie {
+        // The change raised the epoch by one and so ended what was known of every browser, this one included.
+        response.cookie(state.browser.device_cookie(caller.user_id, checked.session_epoch + 1));
+    }
+    Ok(response.finish())
 }

@@ -51,7 +51,7 @@ pub(super) async fn post(
     let (email, password) = fields.finish((email, password))?;
 
     throttle.admit(&caller.user_id.to_string()).await?;
-    let checked = check_again(&state, caller.user_id, password).await?;
+    let checked = check_again(&state, &throttle, caller.user_id, password).await?;
     let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
     if account.email == email.as_str() {
         let complaint = Complaint::new(FieldCode::InvalidValue, "This is your address already.");

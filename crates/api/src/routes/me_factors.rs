@@ -148,11 +148,12 @@ pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, P
 pub(super) async fn enrol(
     state: Shared,
     caller: Caller,
+    throttle: Throttle,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let password = fields.parse_optional("password", Password::typed);
     let password = fields.finish(password)?;
-    let checked = prove_owner(&state, caller, password).await?;
+    let checked = prove_owner(&state, &throttle, caller, password).await?;
     let issuer = Url::parse(state.origin()).ok().and_then(|url| url.host_str().map(str::to_owned));
     let issuer = issuer.unwrap_or_else(|| "Trellis".to_owned());
     let (now, keys) = (state.clock.now(), &state.keys().factor);
@@ -222,7 +223,7 @@ pub(super) async fn renew_codes(
     throttle: Throttle,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (checked, code) = prove_change(&state, caller, fields).await?;
+    let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
     let subject = second_factor::counted_by(&state, &request, caller.user_id, &code);
     let pass = throttle.admit(&subject).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
@@ -254,7 +255,7 @@ pub(super) async fn remove(
     throttle: Throttle,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (checked, code) = prove_change(&state, caller, fields).await?;
+    let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
     let subject = second_factor::counted_by(&state, &request, caller.user_id, &code);
     let pass = throttle.admit(&subject).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
@@ -268,23 +269,25 @@ pub(super) async fn remove(
 /// Reads a [`Change`] and checks its password.
 async fn prove_change(
     state: &State,
+    throttle: &Throttle,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<(Credentials, FactorCode), Problem> {
     let password = fields.parse_optional("password", Password::typed);
     let code = fields.parse("code", FactorCode::parse);
     let (password, code) = fields.finish((password, code))?;
-    Ok((prove_owner(state, caller, password).await?, code))
+    Ok((prove_owner(state, throttle, caller, password).await?, code))
 }
 
 /// The credentials of the caller, who typed the password again, or has none and signed in just now.
 async fn prove_owner(
     state: &State,
+    throttle: &Throttle,
     caller: Caller,
     password: Option<Password>,
 ) -> Result<Credentials, Problem> {
     if let Some(password) = password {
-        return check_again(state, caller.user_id, password).await;
+        return check_again(state, throttle, caller.user_id, password).await;
     }
     let credentials = accounts::own_credentials(&state.pool, caller.user_id).await?;
     let credentials = credentials.ok_or_else(Problem::unauthenticated)?;

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, leaderboard, login, login_factor, logout, me, me_email, me_export,
-    me_factors, referral_codes, referral_series, referral_stats, referral_stream, referrals, register,
-    register_confirm, reset_password, rewards, security_events, table, token_refresh, verify_email,
+    Access, Row, forgot_password, health, jwks, leaderboard, login, login_factor, logout, me, me_email,
+    me_export, me_factors, referral_codes, referral_series, referral_stats, referral_stream, referrals,
+    register, register_confirm, reset_password, rewards, security_events, sessions, table, token_refresh,
+    verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -35,6 +36,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
     ),
     paths(
         register::post, register_confirm::post, login::post, login_factor::post, logout::post, token_refresh::post,
+        sessions::get, sessions::delete_others, sessions::delete_one, jwks::get,
         forgot_password::post, reset_password::post, verify_email::post, verify_email::resend, me::get, me::patch,
         me::delete, me::password, me_email::post, me_export::get, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, referrals::get,

@@ -54,7 +54,8 @@ pub(super) async fn post(
 }
 
 async fn refresh(state: &State, token: &Token, trace: &Trace) -> Result<Started, Problem> {
-    let result = sessions::refresh(&state.pool, state.clock.now(), &state.keys().token, token, trace).await;
+    let (now, idle) = (state.clock.now(), state.config.session_idle);
+    let result = sessions::refresh(&state.pool, now, idle, &state.keys().token, token, trace).await;
     if let Err(RefreshError::Reused { session_id }) = &result {
         tracing::warn!(%session_id, "a refresh token was used twice: its session was ended");
         state.sessions.forget(&[*session_id]).await;

@@ -68,3 +68,30 @@ async fn a3_the_limits_tell_nothing_about_accounts() {
     }
     assert_eq!(told[0], told[1]);
 }
+
+/// A list of stolen passwords, tried from one network: each account once, so that no account's limit is met.
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_many_accounts_from_one_network_are_noticed_and_slowed() {
+    let app = start().await;
+    let other = app.replica_with(|_| {}).await;
+    app.register("ada", None).await.expect(201);
+    let from = |network: &str, index: usize| {
+        let base = if index.is_multiple_of(2) { app.base() } else { other.base() };
+        app.client().at(&base).with_header("X-Forwarded-For", &format!("{network}.{}", index % 200))
+    };
+    // One account, again and again, is one account.
+    for index in 0..5 {
+        fail(&from("198.51.100", index), "ada").await.expect(401);
+    }
+    let mut curve = Vec::new();
+    for index in 0..40 {
+        curve.push(fail(&from("198.51.100", index), &format!("somebody-{index}")).await.status);
+    }
+    assert_eq!(curve, [&[401; 29][..], &[429; 11]].concat(), "the thirtieth account is the last");
+    let refused = fail(&from("198.51.100", 0), "ada").await.expect(429);
+    assert_eq!(refused.json()["violated-policies"], json!(["login-stuffing"]));
+    let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "one more in half a minute, not {wait} s");
+    // Other networks are not concerned.
+    fail(&from("198.51.101", 0), "ada").await.expect(401);
+}

@@ -12,6 +12,9 @@ use crate::token::{Digest, Key, Token, hex};
 /// Where development keeps the secret that it makes for itself.
 const DEVELOPMENT_SECRET: &str = ".dev/secret-key";
 
+/// What `JWT_KEYS` says when no HS256 token is to be taken.
+const OFF: &str = "off";
+
 /// The shortest secret that is taken, in bytes.
 const SHORTEST_SECRET: usize = 32;
 
@@ -27,7 +30,7 @@ pub struct SigningKey {
 /// One key a purpose, so that what leaks of one helps nobody with another.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// `JWT_KEYS`: the ring, newest first. The first signs, all verify. Never empty.
+    /// `JWT_KEYS`: the HS256 ring, newest first. The first signs unless an Ed25519 key does, all verify. Empty when `off`.
     pub jwt: Vec<SigningKey>,
     /// `CSRF_KEY`: binds CSRF tokens to sessions.
     pub csrf: Key,
@@ -73,6 +76,7 @@ impl Keys {
         let master_key = master.as_ref().map(key_from);
         let derive = |name: &str| master_key.as_ref().map(|key| key.derive(name));
         let jwt = match ring {
+            Some(ring) if ring.expose_secret() == OFF => Some(Vec::new()),
             Some(ring) => parse_ring(settings, &ring, &given),
             None => derive("JWT_KEYS").map(|key| vec![SigningKey { kid: kid_of(&key), key }]),
         };
@@ -253,5 +257,6 @@ mod tests {
         let ring = format!("new:{STRONG},old:{OTHER}");
         let keys = read(&[("SECRET_KEY", "Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0Pp"), ("JWT_KEYS", &ring)]).unwrap();
         assert_eq!(keys.jwt.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["new", "old"]);
+        assert!(read(&[("SECRET_KEY", STRONG), ("JWT_KEYS", "off")]).unwrap().jwt.is_empty());
     }
 }

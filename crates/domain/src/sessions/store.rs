@@ -1,11 +1,12 @@
 //! The SQL of sessions.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use crate::db::{Connection, Tx};
+use crate::page::Cursor;
 use crate::schema::{refresh_tokens as tokens, sessions, users};
 
 /// A session that may be used.
@@ -21,6 +22,21 @@ pub struct LiveSession {
     pub expires_at: DateTime<Utc>,
     /// `user` or `admin`.
     pub role: String,
+}
+
+/// A live session, as its holder sees it.
+#[derive(Clone, Debug, Queryable)]
+pub struct SessionView {
+    /// The session.
+    pub id: Uuid,
+    /// When it started.
+    pub created_at: DateTime<Utc>,
+    /// When it was last used, to the minute.
+    pub last_seen_at: DateTime<Utc>,
+    /// The `User-Agent` header of its start.
+    pub user_agent: String,
+    /// The prefix of the address it started from.
+    pub ip_prefix: String,
 }
 
 #[derive(Insertable)]
@@ -47,10 +63,11 @@ pub(super) struct RefreshToken {
 
 /// Sessions that may be used at a time; joined with their users.
 macro_rules! live {
-    ($now:expr) => {
+    ($now:expr, $idle:expr) => {
         sessions::ended_at
             .is_null()
             .and(sessions::expires_at.gt($now))
+            .and(sessions::last_seen_at.gt($now - $idle))
             .and(sessions::epoch.eq(users::session_epoch))
             .and(users::deleted_at.is_null())
             .and(users::blocked_at.is_null())
@@ -87,10 +104,11 @@ pub(super) async fn find_live(
     connection: &mut Connection,
     id: Uuid,
     now: DateTime<Utc>,
+    idle: TimeDelta,
 ) -> QueryResult<Option<LiveSession>> {
     sessions::table
         .inner_join(users::table.on(users::id.eq(sessions::user_id)))
-        .filter(sessions::id.eq(id).and(live!(now)))
+        .filter(sessions::id.eq(id).and(live!(now, idle)))
         .select((sessions::id, sessions::user_id, sessions::last_seen_at, sessions::expires_at, users::role))
         .first(connection)
         .await
@@ -99,6 +117,34 @@ pub(super) async fn find_live(
 
 pub(super) async fn started_at(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DateTime<Utc>>> {
     sessions::table.find(id).select(sessions::created_at).first(connection).await.optional()
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+    idle: TimeDelta,
+    after: Option<Cursor>,
+    limit: i64,
+) -> QueryResult<Vec<SessionView>> {
+    let mut query = sessions::table
+        .inner_join(users::table.on(users::id.eq(sessions::user_id)))
+        .filter(sessions::user_id.eq(user_id).and(live!(now, idle)))
+        .order((sessions::created_at.desc(), sessions::id.desc()))
+        .limit(limit)
+        .select((
+            sessions::id,
+            sessions::created_at,
+            sessions::last_seen_at,
+            sessions::user_agent,
+            sessions::ip_prefix,
+        ))
+        .into_boxed();
+    if let Some(Cursor { at, id }) = after {
+        query = query
+            .filter(sessions::created_at.lt(at).or(sessions::created_at.eq(at).and(sessions::id.lt(id))));
+    }
+    query.load(connection).await
 }
 
 pub(super) async fn touch(
@@ -129,6 +175,7 @@ pub(super) async fn lock_token(
     tx: &mut Tx,
     digest: &[u8],
     now: DateTime<Utc>,
+    idle: TimeDelta,
 ) -> QueryResult<Option<RefreshToken>> {
     tokens::table
         .filter(tokens::token_hash.eq(digest))
@@ -138,7 +185,7 @@ pub(super) async fn lock_token(
         .await?;
     tokens::table
         .inner_join(sessions::table.inner_join(users::table.on(users::id.eq(sessions::user_id))))
-        .filter(tokens::token_hash.eq(digest).and(live!(now)))
+        .filter(tokens::token_hash.eq(digest).and(live!(now, idle)))
         .select((tokens::id, tokens::session_id, sessions::user_id, tokens::used_at, sessions::expires_at))
         .first(&mut **tx)
         .await
@@ -160,6 +207,29 @@ pub(super) async fn end(
         .set((sessions::ended_at.eq(now), sessions::end_reason.eq(reason)))
         .execute(connection)
         .await?;
+    Ok(ended == 1)
+}
+
+/// Ends a session of this user, if it may still be used.
+pub(super) async fn end_live(
+    tx: &mut Tx,
+    id: Uuid,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+    idle: TimeDelta,
+) -> QueryResult<bool> {
+    let epoch = users::table.find(user_id).select(users::session_epoch).single_value();
+    let usable = sessions::ended_at
+        .is_null()
+        .and(sessions::expires_at.gt(now))
+        .and(sessions::last_seen_at.gt(now - idle))
+        .and(sessions::epoch.nullable().eq(epoch));
+    let ended = diesel::update(
+        sessions::table.filter(sessions::id.eq(id).and(sessions::user_id.eq(user_id)).and(usable)),
+    )
+    .set((sessions::ended_at.eq(now), sessions::end_reason.eq("ended_by_holder")))
+    .execute(&mut **tx)
+    .await?;
     Ok(ended == 1)
 }
 

@@ -7,7 +7,12 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
-pub(super) const WITHOUT_BODY: [&str; 2] = ["/api/logout/", "/api/verify-email/resend/"];
+pub(super) const WITHOUT_BODY: [(Method, &str); 4] = [
+    (Method::POST, "/api/logout/"),
+    (Method::DELETE, "/api/sessions/"),
+    (Method::DELETE, "/api/sessions/{id}/"),
+    (Method::POST, "/api/verify-email/resend/"),
+];
 
 /// What must come of a bad value.
 #[derive(Clone, Debug)]
