@@ -11,6 +11,7 @@ use domain::outbox::relay::Wake;
 use domain::queue::Queues;
 use domain::redis::Redis;
 
+use crate::auth::attempt::Attempts;
 use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
 use crate::auth::jwt::Jwt;
@@ -19,6 +20,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
+use crate::oidc::Providers;
 use crate::problem::Problem;
 
 /// Connections for limits, in a process.
@@ -38,6 +40,10 @@ pub struct State {
     pub cookies: Cookies,
     /// What browsers remember for us.
     pub browser: Browser,
+    /// Where people may sign in.
+    pub providers: Providers,
+    /// Their sign-ins there, as browsers remember them.
+    pub attempts: Attempts,
     /// The queues that the relay pushes to.
     pub queues: Queues,
     /// Tells the relay that a job was promised.
@@ -77,6 +83,8 @@ impl State {
             jwt: Jwt::new(&common.keys.jwt, common.public_url.origin())?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
+            providers: Providers::new(&config, &clock)?,
+            attempts: Attempts::new(cookies, &common.keys.token),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),

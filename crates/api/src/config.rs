@@ -1,5 +1,7 @@
 //! The settings of the api.
 
+pub(crate) mod oidc;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use domain::config::{AppEnv, Common, ConfigError, Settings};
 use ipnet::IpNet;
+
+pub use oidc::{Protocol, ProviderConfig};
 
 /// The largest body, in bytes. Nothing here needs more than a few hundred.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -59,6 +63,8 @@ pub struct Config {
     pub drain: Duration,
     /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
     pub mail_dir: PathBuf,
+    /// `OIDC_*`: the identity providers that people may sign in with.
+    pub providers: Vec<ProviderConfig>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
 }
@@ -104,6 +110,7 @@ impl Config {
         let password_min_length = number(settings, "PASSWORD_MIN_LENGTH", 8, 8..=64);
         let drain = number(settings, "DRAIN_SECONDS", if production { 5 } else { 0 }, 0..=3_600);
         let mail_dir = settings.or("MAIL_DIR", PathBuf::from(".dev/mail"), "a directory");
+        let providers = oidc::read(settings, production);
         Some(Self {
             common: common?,
             http_addr: http_addr?,
@@ -119,6 +126,7 @@ impl Config {
             password_min_length: password_min_length?,
             drain: Duration::from_secs(drain?),
             mail_dir: mail_dir?,
+            providers: providers?,
             body_timeout: Duration::from_secs(10),
         })
     }

@@ -12,7 +12,10 @@ mod guard;
 mod login;
 mod logout;
 mod me;
+mod me_identities;
+mod oauth;
 mod openapi;
+mod proof;
 mod referral_codes;
 mod referral_stats;
 mod referrals;
@@ -159,8 +162,16 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/verify-email/resend/", User, verify_email::resend),
         Row::new(get.clone(), "/api/me/", User, me::get),
         Row::new(patch, "/api/me/", User, me::patch),
-        Row::new(delete, "/api/me/", User, me::delete),
-        Row::new(post, "/api/me/password/", User, me::password),
+        Row::new(delete.clone(), "/api/me/", User, me::delete),
+        Row::new(post.clone(), "/api/me/password/", User, me::password),
+        Row::new(get.clone(), "/api/me/identities/", User, me_identities::get),
+        Row::new(post, "/api/me/identities/{identity}/", User, me_identities::post),
+        Row::new(delete, "/api/me/identities/{identity}/", User, me_identities::delete),
+        Row::new(get.clone(), "/api/oauth/providers/", Public, oauth::providers),
+        Row::new(get.clone(), "/api/oauth/{provider}/start/", Public, oauth::start)
+            .limited(policy::OAUTH_START),
+        Row::new(get.clone(), "/api/oauth/{provider}/callback/", Public, oauth::callback)
+            .limited(policy::OAUTH_CALLBACK),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),

@@ -33,10 +33,12 @@ pub use verification::{
 pub struct NewAccount {
     /// The address.
     pub email: Email,
+    /// Whether somebody trusted vouches for the address: then it needs no confirmation.
+    pub email_verified: bool,
     /// The name.
     pub username: Username,
-    /// The hash of the password, a PHC string.
-    pub password_hash: String,
+    /// The hash of the password, a PHC string; none for whoever signs in with an identity provider.
+    pub password_hash: Option<String>,
     /// The code or link that the person came with.
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
@@ -90,28 +92,44 @@ pub async fn register(
     new: NewAccount,
 ) -> Result<Registered, RegisterError> {
     let mut tx = Tx::begin(pool).await?;
+    let registered = register_in(&mut tx, now, keys, policy, new).await?;
+    tx.commit().await?;
+    Ok(registered)
+}
+
+/// As [`register`], as part of a transaction.
+pub(crate) async fn register_in(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: NewAccount,
+) -> Result<Registered, RegisterError> {
     let referrer = match &new.claim {
-        Some(claim) => referrals::find_referrer(&mut tx, claim).await?,
+        Some(claim) => referrals::find_referrer(tx, claim).await?,
         None => None,
     };
     if referrer.is_none() && matches!(new.claim, Some(Claim::Typed(_))) {
         return Err(RegisterError::UnknownReferralCode);
     }
     let account =
-        insert_with_free_code(&mut tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
+        insert_with_free_code(tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
     let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
             Some(
-                referrals::attribute(&mut tx, now, keys, policy, attribution, new.trace.request_id.clone())
+                referrals::attribute(tx, now, keys, policy, attribution, new.trace.request_id.clone())
                     .await?,
             )
         }
         None => None,
     };
-    audit::record(&mut tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
-    verification::issue(&mut tx, now, account.id, &new.email, new.trace.request_id).await?;
-    tx.commit().await?;
+    audit::record(tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
+    if new.email_verified {
+        referrals::verified(tx, now, account.id, new.trace.request_id).await?;
+    } else {
+        verification::issue(tx, now, account.id, &new.email, new.trace.request_id).await?;
+    }
     Ok(Registered { account, referral })
 }
 
@@ -163,6 +181,11 @@ pub async fn own_credentials(pool: &Pool, user_id: Uuid) -> Result<Option<Creden
     Ok(store::credentials_by_id(&mut connection, user_id).await?)
 }
 
+/// The credentials of a live account, inside a transaction.
+pub(crate) async fn credentials_in(tx: &mut Tx, user_id: Uuid) -> Result<Option<Credentials>, DbError> {
+    Ok(store::credentials_by_id(tx, user_id).await?)
+}
+
 /// A live account.
 pub async fn find(pool: &Pool, user_id: Uuid) -> Result<Option<Account>, DbError> {
     let mut connection = db::get(pool).await?;
@@ -210,7 +233,7 @@ impl From<crate::db::QueryError> for GuardedError {
     }
 }
 
-/// Sets a new password after the old one was checked against `checked`. Every session but `keep` ends, mail tokens are
+/// Sets a new password after the holder of `checked` proved to be that. Every session but `keep` ends, mail tokens are
 /// void, and the owner is told by mail. Returns the sessions that ended.
 pub async fn change_password(
     pool: &Pool,
@@ -277,7 +300,7 @@ pub async fn rehash(pool: &Pool, user_id: Uuid, old: &str, new: &str) -> Result<
     Ok(store::rehash(&mut connection, user_id, old, new).await?)
 }
 
-/// Deletes an account after its password was checked. The row stays, without personal data: the address becomes a keyed
+/// Deletes an account after its holder proved to be that. The row stays, without personal data: the address becomes a keyed
 /// hash, the name and the code stay taken, sessions end, pending referrals on either side are rejected, and what credits
 /// are left is closed by a forfeit. Returns the sessions that ended.
 pub async fn delete(
@@ -300,6 +323,7 @@ pub async fn delete(
     audit::record(&mut tx, now, Entry::own(user_id, Event::AccountDeleted), &trace).await?;
     crate::recovery::forget(&mut tx, user_id).await?;
     verification::forget(&mut tx, user_id).await?;
+    crate::identities::forget(&mut tx, user_id).await?;
     referrals::close_for_deleted(&mut tx, now, user_id).await?;
     rewards::forfeit_credits(&mut tx, now, user_id).await?;
     let account = store::find(&mut tx, user_id).await?.ok_or(GuardedError::Overtaken)?;

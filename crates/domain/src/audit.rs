@@ -83,6 +83,9 @@ events! {
     RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
     PasswordChanged = "password_changed", "The password was changed with the old one.";
     PasswordReset = "password_reset", "The password was set by a mailed link.";
+    ProviderVouched = "provider_vouched", "An identity provider said that this is the holder.";
+    IdentityLinked = "identity_linked", "An account at an identity provider may sign in from now on.";
+    IdentityUnlinked = "identity_unlinked", "An account at an identity provider may sign in no more.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
 }
 

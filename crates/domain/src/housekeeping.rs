@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, outbox, recovery, sessions};
+use crate::{accounts, identities, audit, outbox, recovery, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -30,7 +30,9 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     Ok(Purged {
         sessions: sessions::purge(pool, before).await?,
-        tokens: accounts::purge_verifications(pool, before).await? + recovery::purge(pool, before).await?,
+        tokens: accounts::purge_verifications(pool, before).await?
+            + recovery::purge(pool, before).await?
+            + identities::purge(pool, before).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
     })

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod housekeeping;
+pub mod identities;
 pub mod outbox;
 pub mod page;
 pub mod queue;

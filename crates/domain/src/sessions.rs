@@ -109,6 +109,12 @@ pub async fn find_live(pool: &Pool, now: DateTime<Utc>, id: Uuid) -> Result<Opti
     Ok(found)
 }
 
+/// When the holder of a session signed in.
+pub async fn signed_in_at(pool: &Pool, id: Uuid) -> Result<Option<DateTime<Utc>>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::created_at(&mut connection, id).await?)
+}
+
 /// Why a session did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {

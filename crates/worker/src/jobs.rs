@@ -95,6 +95,7 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendPasswordReset { reset_id } => mail::password_reset(context, lease, *reset_id).await,
         Job::SendPasswordChanged { user_id } => mail::password_changed(context, lease, *user_id).await,
         Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
+        Job::SendIdentityLinked { identity_id } => mail::identity_linked(context, lease, *identity_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,
     }

@@ -61,8 +61,15 @@ pub const FORGOT_PASSWORD: &[Policy] = &[
 /// Looking up a referral code: codes must not be guessed.
 pub const REFERRAL_CODE: &[Policy] = &[Policy::new("referral-code-address", By::Address, 60, minutes(1))];
 
+/// Being sent to an identity provider.
+pub const OAUTH_START: &[Policy] = &[Policy::new("oauth-start-address", By::Address, 60, minutes(5))];
+
+/// Coming back from an identity provider, which costs requests to it.
+pub const OAUTH_CALLBACK: &[Policy] = &[Policy::new("oauth-callback-address", By::Address, 60, minutes(5))];
+
 /// Every list above.
-pub const ALL: [&[Policy]; 4] = [LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE];
+pub const ALL: [&[Policy]; 6] =
+    [LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, OAUTH_START, OAUTH_CALLBACK];
 
 #[cfg(test)]
 mod tests {

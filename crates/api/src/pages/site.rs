@@ -4,6 +4,7 @@ use domain::config::AppEnv;
 
 use super::assets;
 use crate::app::State;
+use crate::oidc::Providers;
 
 /// The installation, as templates see it.
 #[derive(Clone, Copy)]
@@ -14,6 +15,8 @@ pub(super) struct Site<'a> {
     pub(super) development: bool,
     /// The fewest characters a new password may have.
     pub(super) password_min_length: usize,
+    /// The identity providers that people may sign in with.
+    pub(super) providers: &'a Providers,
     /// The version in the addresses of the assets.
     pub(super) version: &'static str,
 }
@@ -25,6 +28,7 @@ impl<'a> Site<'a> {
             public_url: state.origin(),
             development: state.config.common.env == AppEnv::Development,
             version: assets::version(),
+            providers: &state.providers,
             password_min_length: state.config.password_min_length,
         }
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, login, logout, me, referral_codes, referral_stats, referrals,
+    Access, Row, forgot_password, health, login, logout, me, me_identities, oauth, referral_codes, referral_stats, referrals,
     register, reset_password, rewards, security_events, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
@@ -34,7 +34,8 @@ pub(super) const PATH: &str = "/api/openapi.json";
     ),
     paths(
         register::post, login::post, logout::post, token_refresh::post, forgot_password::post, reset_password::post,
-        verify_email::post, verify_email::resend, me::get, me::patch, me::delete, me::password, referrals::get,
+        verify_email::post, verify_email::resend, me::get, me::patch, me::delete, me::password, me_identities::get,
+        me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
         referral_stats::get, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, health::live, health::ready,
     ),
     components(schemas(Schema)),

@@ -7,7 +7,7 @@ use domain::referrals::{Claim, ReferralCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::Shared;
+use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::MaybeCaller;
 use crate::body::Fields;
@@ -104,22 +104,30 @@ pub(super) async fn post(
     let new = NewAccount {
         email,
         username,
-        password_hash,
+        email_verified: false,
+        password_hash: Some(password_hash),
         claim,
         known_as: known_as.into_iter().flatten().collect(),
         trace,
     };
     let policy = state.config.common.referrals;
-    let Registered { account, referral } =
-        accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
+    let registered = accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
+    announce(&state, &registered).await;
+    let referral = status(&registered).map(|status| Referral { status });
+    let user = User::new(&state, registered.account);
+    Ok(HttpResponse::Created().json(Reply { user, referral }))
+}
+
+/// What follows from a new account: its jobs are begun, and its referrer's figures are read anew.
+pub(super) async fn announce(state: &State, registered: &Registered) {
     state.wake.wake();
-    if let Some(referral) = &referral {
+    if let Some(referral) = &registered.referral {
         let entry = Entry { kind: Kind::ReferralStats, id: referral.referrer_id };
         state.cache.invalidate(entry, referral.version).await;
     }
-    let status = referral.map(|referral| referral.status.as_str());
-    tracing::info!(user_id = %account.id, referral = status, "registered an account");
-    let referral = status.map(|status| Referral { status });
-    let user = User::new(&state, account);
-    Ok(HttpResponse::Created().json(Reply { user, referral }))
+    tracing::info!(user_id = %registered.account.id, referral = status(registered), "registered an account");
+}
+
+fn status(registered: &Registered) -> Option<&'static str> {
+    registered.referral.as_ref().map(|referral| referral.status.as_str())
 }

@@ -41,6 +41,12 @@ pub enum Job {
         /// The session that was ended.
         session_id: Uuid,
     },
+    /// Mails "there is another way into your account".
+    #[serde(rename = "mail.identity_linked")]
+    SendIdentityLinked {
+        /// The row of `identities`.
+        identity_id: Uuid,
+    },
     /// Expires the referrals that waited too long.
     #[serde(rename = "maintenance.expire_referrals")]
     ExpireReferrals {},
@@ -73,7 +79,8 @@ impl Job {
             Self::SendVerification { .. }
             | Self::SendPasswordReset { .. }
             | Self::SendPasswordChanged { .. }
-            | Self::SendRefreshReused { .. } => QueueName::Mail,
+            | Self::SendRefreshReused { .. }
+            | Self::SendIdentityLinked { .. } => QueueName::Mail,
             Self::ExpireReferrals {} | Self::Purge {} => QueueName::Maintenance,
         }
     }
@@ -86,6 +93,7 @@ impl Job {
             Self::SendPasswordReset { .. } => "mail.password_reset",
             Self::SendPasswordChanged { .. } => "mail.password_changed",
             Self::SendRefreshReused { .. } => "mail.refresh_reused",
+            Self::SendIdentityLinked { .. } => "mail.identity_linked",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
             Self::Purge {} => "maintenance.purge",
         }

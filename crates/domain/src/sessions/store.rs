@@ -97,6 +97,10 @@ pub(super) async fn find_live(
         .optional()
 }
 
+pub(super) async fn created_at(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DateTime<Utc>>> {
+    sessions::table.find(id).select(sessions::created_at).first(connection).await.optional()
+}
+
 pub(super) async fn touch(
     connection: &mut Connection,
     id: Uuid,

@@ -1,7 +1,7 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
 use domain::outbox::{self, Lease};
-use domain::{accounts, recovery, sessions};
+use domain::{accounts, identities, recovery, sessions};
 use uuid::Uuid;
 
 use super::JobError;
@@ -52,6 +52,18 @@ pub(super) async fn refresh_reused(
         return done(context, lease).await;
     };
     send(context, lease, &account.email, Mail::SessionReuse { username: account.username, at }).await
+}
+
+pub(super) async fn identity_linked(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let Some(linked) = identities::linked_mail(&context.pool, id).await? else {
+        return done(context, lease).await;
+    };
+    let Some(account) = accounts::find(&context.pool, linked.user_id).await? else {
+        return done(context, lease).await;
+    };
+    let provider = identities::title(&linked.provider);
+    let kind = Mail::IdentityLinked { username: account.username, provider, at: linked.at };
+    send(context, lease, &account.email, kind).await
 }
 
 /// There is nobody to write to any more, or nothing to say.

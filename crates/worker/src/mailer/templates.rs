@@ -41,6 +41,15 @@ pub enum Mail {
         /// When it was ended.
         at: DateTime<Utc>,
     },
+    /// Tells that an account at an identity provider may sign in from now on.
+    IdentityLinked {
+        /// Whom to greet.
+        username: String,
+        /// What people call the provider.
+        provider: String,
+        /// When it was linked.
+        at: DateTime<Utc>,
+    },
 }
 
 impl Mail {
@@ -51,6 +60,7 @@ impl Mail {
             Self::PasswordReset { .. } => "password_reset",
             Self::PasswordChanged { .. } => "password_changed",
             Self::SessionReuse { .. } => "session_reuse",
+            Self::IdentityLinked { .. } => "identity_linked",
         }
     }
 
@@ -61,6 +71,7 @@ impl Mail {
             Self::PasswordReset { .. } => "Reset your password",
             Self::PasswordChanged { .. } => "Your password was changed",
             Self::SessionReuse { .. } => "A sign-in to your account was ended",
+            Self::IdentityLinked { .. } => "There is a new way to sign in to your account",
         }
     }
 
@@ -82,6 +93,10 @@ impl Mail {
             Self::SessionReuse { .. } => {
                 Ok((SessionReuseText { letter }.render()?, SessionReuseHtml { title, letter }.render()?))
             }
+            Self::IdentityLinked { .. } => Ok((
+                IdentityLinkedText { letter }.render()?,
+                IdentityLinkedHtml { title, letter }.render()?,
+            )),
         }
     }
 
@@ -91,13 +106,15 @@ impl Mail {
             Self::PasswordReset { username, link, valid_for_minutes } => {
                 (username, link.as_str(), *valid_for_minutes, None)
             }
-            Self::PasswordChanged { username, at } | Self::SessionReuse { username, at } => {
-                (username, "", 0, Some(at))
-            }
+            Self::PasswordChanged { username, at }
+            | Self::SessionReuse { username, at }
+            | Self::IdentityLinked { username, at, .. } => (username, "", 0, Some(at)),
         };
+        let provider = if let Self::IdentityLinked { provider, .. } = self { provider } else { "" };
         Letter {
             username: one_line(username),
             sender: one_line(sender),
+            provider: one_line(provider),
             link,
             minutes,
             when: at.map(|at| at.format("%-d %B %Y at %H:%M UTC").to_string()).unwrap_or_default(),
@@ -121,6 +138,7 @@ fn one_line(name: &str) -> String {
 struct Letter<'a> {
     username: String,
     sender: String,
+    provider: String,
     link: &'a str,
     minutes: u32,
     when: String,
@@ -147,6 +165,7 @@ pair!(VerificationText, "verification.txt", VerificationHtml, "verification.html
 pair!(PasswordResetText, "password_reset.txt", PasswordResetHtml, "password_reset.html");
 pair!(PasswordChangedText, "password_changed.txt", PasswordChangedHtml, "password_changed.html");
 pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.html");
+pair!(IdentityLinkedText, "identity_linked.txt", IdentityLinkedHtml, "identity_linked.html");
 
 #[cfg(test)]
 mod tests {
@@ -157,14 +176,15 @@ mod tests {
     const LINK: &str =
         "https://trellis.example/reset-password?token=ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
 
-    fn all(username: &str) -> [Mail; 4] {
+    fn all(username: &str) -> [Mail; 5] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
             Mail::Verification { username: username.clone(), link: link.clone() },
             Mail::PasswordReset { username: username.clone(), link, valid_for_minutes: 15 },
             Mail::PasswordChanged { username: username.clone(), at },
-            Mail::SessionReuse { username, at },
+            Mail::SessionReuse { username: username.clone(), at },
+            Mail::IdentityLinked { username, provider: "GitHub".to_owned(), at },
         ]
     }
 
@@ -231,7 +251,7 @@ mod tests {
     fn v1_debug_shows_no_link_and_no_name() {
         assert_eq!(
             format!("{:?}", all("ada")),
-            "[verification, password_reset, password_changed, session_reuse]"
+            "[verification, password_reset, password_changed, session_reuse, identity_linked]"
         );
     }
 }

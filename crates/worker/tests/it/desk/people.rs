@@ -26,7 +26,8 @@ impl Desk {
         let new = NewAccount {
             email: Email::parse(email).unwrap(),
             username: Username::parse(username).unwrap(),
-            password_hash: "$argon2id$of-no-password".to_owned(),
+            password_hash: Some("$argon2id$of-no-password".to_owned()),
+ email_verified: false,
             claim,
             known_as: Vec::new(),
             trace: Trace::default(),
