@@ -17,6 +17,7 @@ pub mod database;
 pub mod dump;
 pub mod guard;
 pub mod process;
+pub mod provider;
 pub mod redis;
 pub mod smtp;
 pub mod stack;
