@@ -15,8 +15,8 @@ use actix_web::{App, HttpServer, web};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-pub use tokens::Signature;
 use tokens::Keys;
+pub use tokens::Signature;
 
 /// The id of its one client.
 pub const CLIENT_ID: &str = "trellis-client";

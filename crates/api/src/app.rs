@@ -11,9 +11,9 @@ use domain::outbox::relay::Wake;
 use domain::queue::Queues;
 use domain::redis::Redis;
 
-use crate::auth::attempt::Attempts;
 use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
+use crate::auth::handoff::Handoffs;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
@@ -43,7 +43,7 @@ pub struct State {
     /// Where people may sign in.
     pub providers: Providers,
     /// Their sign-ins there, as browsers remember them.
-    pub attempts: Attempts,
+    pub handoffs: Handoffs,
     /// The queues that the relay pushes to.
     pub queues: Queues,
     /// Tells the relay that a job was promised.
@@ -84,7 +84,7 @@ impl State {
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
             providers: Providers::new(&config, &clock)?,
-            attempts: Attempts::new(cookies, &common.keys.token),
+            handoffs: Handoffs::new(cookies, &common.keys.token),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone()),

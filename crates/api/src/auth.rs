@@ -3,10 +3,10 @@
 //! A valid token is not enough: its session may have ended a moment ago. The truth about that is in PostgreSQL; see
 //! [`sessions`] for how long a cache may believe otherwise.
 
-pub mod attempt;
 pub mod browser;
 pub mod cookies;
 pub mod csrf;
+pub mod handoff;
 pub mod jwt;
 pub mod sessions;
 pub mod sign_in;

@@ -33,8 +33,6 @@ pub use verification::{
 pub struct NewAccount {
     /// The address.
     pub email: Email,
-    /// Whether somebody trusted vouches for the address: then it needs no confirmation.
-    pub email_verified: bool,
     /// The name.
     pub username: Username,
     /// The hash of the password, a PHC string; none for whoever signs in with an identity provider.
@@ -92,18 +90,40 @@ pub async fn register(
     new: NewAccount,
 ) -> Result<Registered, RegisterError> {
     let mut tx = Tx::begin(pool).await?;
-    let registered = register_in(&mut tx, now, keys, policy, new).await?;
+    let registered = create(&mut tx, now, keys, policy, &new, None).await?;
+    verification::issue(&mut tx, now, registered.account.id, &new.email, new.trace.request_id).await?;
     tx.commit().await?;
     Ok(registered)
 }
 
-/// As [`register`], as part of a transaction.
-pub(crate) async fn register_in(
+/// Makes an account that an identity provider vouches for: with no confirmation to ask for if it vouches for the address
+/// too. A referral that waits for that is settled next.
+pub(crate) async fn register_vouched(
     tx: &mut Tx,
     now: DateTime<Utc>,
     keys: &Keys,
     policy: ReferralPolicy,
     new: NewAccount,
+    email_verified: bool,
+) -> Result<Registered, RegisterError> {
+    let registered = create(tx, now, keys, policy, &new, email_verified.then_some(now)).await?;
+    let (id, request_id) = (registered.account.id, new.trace.request_id);
+    if email_verified {
+        referrals::verified(tx, now, id, request_id).await?;
+    } else {
+        verification::issue(tx, now, id, &new.email, request_id).await?;
+    }
+    Ok(registered)
+}
+
+/// Makes an account with its referral. `verified_at` is when its address was confirmed.
+async fn create(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: &NewAccount,
+    verified_at: Option<DateTime<Utc>>,
 ) -> Result<Registered, RegisterError> {
     let referrer = match &new.claim {
         Some(claim) => referrals::find_referrer(tx, claim).await?,
@@ -112,24 +132,17 @@ pub(crate) async fn register_in(
     if referrer.is_none() && matches!(new.claim, Some(Claim::Typed(_))) {
         return Err(RegisterError::UnknownReferralCode);
     }
-    let account =
-        insert_with_free_code(tx, now, keys, &new, referrer.as_ref().map(|found| found.id)).await?;
+    let referred_by = referrer.as_ref().map(|found| found.id);
+    let account = insert_with_free_code(tx, now, keys, new, referred_by, verified_at).await?;
     let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
-            Some(
-                referrals::attribute(tx, now, keys, policy, attribution, new.trace.request_id.clone())
-                    .await?,
-            )
+            let request_id = new.trace.request_id.clone();
+            Some(referrals::attribute(tx, now, keys, policy, attribution, request_id).await?)
         }
         None => None,
     };
     audit::record(tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
-    if new.email_verified {
-        referrals::verified(tx, now, account.id, new.trace.request_id).await?;
-    } else {
-        verification::issue(tx, now, account.id, &new.email, new.trace.request_id).await?;
-    }
     Ok(Registered { account, referral })
 }
 
@@ -140,12 +153,13 @@ async fn insert_with_free_code(
     keys: &Keys,
     new: &NewAccount,
     referred_by: Option<Uuid>,
+    verified_at: Option<DateTime<Utc>>,
 ) -> Result<Account, RegisterError> {
     let id = Uuid::now_v7();
     let mut n = 0;
     loop {
         let code = ReferralCode::generate(&keys.referral, &new.email, n);
-        if let Some(account) = store::insert(tx, id, now, new, &code, referred_by).await? {
+        if let Some(account) = store::insert(tx, id, now, new, &code, referred_by, verified_at).await? {
             return Ok(account);
         }
         n += 1;

@@ -163,7 +163,8 @@ async fn find(
     // Looked at again under the lock: the address may have become another account's meanwhile.
     accounts::lock(tx, account.id).await?;
     let account = accounts::find_in(tx, account.id).await?;
-    let ours = account.filter(|account| account.email == email.as_str() && account.email_verified_at.is_some());
+    let ours =
+        account.filter(|account| account.email == email.as_str() && account.email_verified_at.is_some());
     let Some(account) = ours.filter(|_| profile.email_verified) else {
         return Err(IdentityError::EmailTaken.into());
     };
@@ -190,14 +191,14 @@ async fn register(
     }
     let new = NewAccount {
         email,
-        email_verified: profile.email_verified,
         username: name.cloned().ok_or(IdentityError::UsernameTaken)?,
         password_hash: None,
         claim: newcomer.claim.clone(),
         known_as: newcomer.known_as.clone(),
         trace: trace.clone(),
     };
-    let registered = match accounts::register_in(tx, now, keys, policy, new).await {
+    let made = accounts::register_vouched(tx, now, keys, policy, new, profile.email_verified).await;
+    let registered = match made {
         Ok(registered) => registered,
         Err(RegisterError::UsernameTaken) => return Err(Miss::Name),
         Err(RegisterError::EmailTaken) => return Err(Miss::Race(IdentityError::EmailTaken)),

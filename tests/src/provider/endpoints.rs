@@ -77,7 +77,11 @@ async fn keys(inner: Data<Inner>, request: HttpRequest) -> HttpResponse {
 }
 
 /// Sends the person back with a code. What its client does wrong ends here, in words for whoever reads the test.
-async fn authorize(inner: Data<Inner>, request: HttpRequest, Query(asked): Query<Parameters>) -> HttpResponse {
+async fn authorize(
+    inner: Data<Inner>,
+    request: HttpRequest,
+    Query(asked): Query<Parameters>,
+) -> HttpResponse {
     inner.asked.lock().unwrap().push(request.path().to_owned());
     let of = |name: &str| asked.get(name).cloned().unwrap_or_default();
     for (name, wanted) in
@@ -197,7 +201,11 @@ async fn user_info(inner: Data<Inner>, request: HttpRequest) -> HttpResponse {
 }
 
 /// GitHub answers 200 whatever became of it.
-async fn github_token(inner: Data<Inner>, request: HttpRequest, Form(form): Form<Parameters>) -> HttpResponse {
+async fn github_token(
+    inner: Data<Inner>,
+    request: HttpRequest,
+    Form(form): Form<Parameters>,
+) -> HttpResponse {
     if let Some(fault) = fault(&inner, &request).await {
         return fault;
     }
@@ -228,11 +236,13 @@ async fn github_emails(inner: Data<Inner>, request: HttpRequest) -> HttpResponse
         return fault;
     }
     let Some(person) = bearer(&inner, &request) else { return HttpResponse::Unauthorized().finish() };
-    let other = json!({ "email": "other@example.net", "primary": false, "verified": true, "visibility": null });
+    let other =
+        json!({ "email": "other@example.net", "primary": false, "verified": true, "visibility": null });
     let mut addresses = vec![other];
     if let Some(email) = person.email {
         let verified = person.email_verified;
-        addresses.push(json!({ "email": email, "primary": true, "verified": verified, "visibility": "public" }));
+        addresses
+            .push(json!({ "email": email, "primary": true, "verified": verified, "visibility": "public" }));
     }
     HttpResponse::Ok().json(addresses)
 }

@@ -8,10 +8,12 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 /// What a provider's name may be: it stands in addresses, and in capitals in the names of its settings.
-const NAMES: &str = "names of small letters and digits that start with a letter, such as google,github,acme, each once";
+const NAMES: &str =
+    "names of small letters and digits that start with a letter, such as google,github,acme, each once";
 
 /// What an issuer is.
-const ISSUER: &str = "an https URL without query, such as https://id.example (http only for this machine, in development)";
+const ISSUER: &str =
+    "an https URL without query, such as https://id.example (http only for this machine, in development)";
 
 /// The longest name.
 const LONGEST_NAME: usize = 20;
@@ -79,11 +81,17 @@ fn provider(settings: &mut Settings, provider: &str, production: bool) -> Option
         }
         good
     });
-    let client_id = settings.required(&format!("OIDC_{name}_CLIENT_ID"), "the id that the provider gave this client");
-    let client_secret = settings
-        .required_secret(&format!("OIDC_{name}_CLIENT_SECRET"), "the secret that the provider gave this client");
-    let title: Option<String> =
-        settings.or(&format!("OIDC_{name}_TITLE"), identities::title(provider), "what people call the provider");
+    let client_id =
+        settings.required(&format!("OIDC_{name}_CLIENT_ID"), "the id that the provider gave this client");
+    let client_secret = settings.required_secret(
+        &format!("OIDC_{name}_CLIENT_SECRET"),
+        "the secret that the provider gave this client",
+    );
+    let title: Option<String> = settings.or(
+        &format!("OIDC_{name}_TITLE"),
+        identities::title(provider),
+        "what people call the provider",
+    );
     let scopes: Option<String> =
         settings.or(&format!("OIDC_{name}_SCOPES"), scopes.to_owned(), "scopes with spaces between");
     Some(ProviderConfig {
@@ -156,7 +164,10 @@ mod tests {
         ])
         .unwrap();
         let [google, github] = &config.providers[..] else { panic!("two providers") };
-        assert_eq!((google.title.as_str(), google.issuer.as_str()), ("Google", "https://accounts.google.com"));
+        assert_eq!(
+            (google.title.as_str(), google.issuer.as_str()),
+            ("Google", "https://accounts.google.com")
+        );
         assert_eq!(google.scopes, ["openid", "email", "profile"]);
         assert_eq!((github.title.as_str(), github.issuer.as_str()), ("GitHub", "https://github.com"));
         assert_eq!(github.scopes, ["read:user", "user:email"]);

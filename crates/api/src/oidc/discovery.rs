@@ -8,9 +8,9 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::clock::Clock;
 use openidconnect::core::{
-    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType,
-    CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
-    CoreResponseType, CoreSubjectIdentifierType,
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+    CoreSubjectIdentifierType,
 };
 use openidconnect::{AdditionalProviderMetadata, DiscoveryError, HttpRequest, IssuerUrl, ProviderMetadata};
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,11 @@ impl Discovery {
             }
             Err(error) => {
                 let why = describe(error);
-                tracing::warn!(issuer = self.issuer.as_str(), why, "an identity provider cannot be discovered");
+                tracing::warn!(
+                    issuer = self.issuer.as_str(),
+                    why,
+                    "an identity provider cannot be discovered"
+                );
                 known.failed = Some((self.clock.now(), why.clone()));
                 Err(ProviderError::Unavailable(why))
             }
@@ -121,9 +125,13 @@ impl Discovery {
 fn describe(error: DiscoveryError<HttpError>) -> String {
     match error {
         DiscoveryError::Request(error) => format!("{:#}", anyhow::Error::from(error)),
-        DiscoveryError::Response(status, ..) => format!("its metadata or keys are answered with {status}, or not as JSON"),
+        DiscoveryError::Response(status, ..) => {
+            format!("its metadata or keys are answered with {status}, or not as JSON")
+        }
         DiscoveryError::Parse(_) => "its metadata or keys are not what they have to be".to_owned(),
-        DiscoveryError::Validation(_) => "its metadata are another issuer's: check OIDC_.._ISSUER to the letter".to_owned(),
+        DiscoveryError::Validation(_) => {
+            "its metadata are another issuer's: check OIDC_.._ISSUER to the letter".to_owned()
+        }
         _ => "its metadata cannot be read".to_owned(),
     }
 }

@@ -54,7 +54,8 @@ struct Address {
 impl GitHub {
     pub(super) fn new(config: ProviderConfig, redirect_uri: String, http: Http) -> anyhow::Result<Self> {
         let site = config.issuer.trim_end_matches('/');
-        let api = if site == "https://github.com" { "https://api.github.com" } else { &format!("{site}/api/v3") };
+        let api =
+            if site == "https://github.com" { "https://api.github.com" } else { &format!("{site}/api/v3") };
         let url = |base: &str, path: &str| Url::parse(&format!("{base}{path}")).context("OIDC_GITHUB_ISSUER");
         Ok(Self {
             authorize: url(site, "/login/oauth/authorize")?,

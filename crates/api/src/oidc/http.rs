@@ -94,7 +94,8 @@ pub(super) fn json<T: DeserializeOwned>(answer: &HttpResponse) -> Result<T, Prov
     if answer.status() != StatusCode::OK {
         return Err(unavailable("an answer of an unexpected status"));
     }
-    serde_json::from_slice(answer.body()).map_err(|_| unavailable("an answer that is not the JSON it has to be"))
+    serde_json::from_slice(answer.body())
+        .map_err(|_| unavailable("an answer that is not the JSON it has to be"))
 }
 
 pub(super) fn unavailable(why: &str) -> ProviderError {

@@ -12,7 +12,7 @@ use super::{oauth, proof};
 use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::auth::attempt::Attempt;
+use crate::auth::handoff::Handoff;
 use crate::body::{Complaint, OptionalFields};
 use crate::problem::{Code, Problem};
 
@@ -112,10 +112,10 @@ pub(super) async fn post(
     let credentials = proof::credentials(&state, caller).await?;
     proof::check(&state, caller, credentials, password).await?;
 
-    let attempt = Attempt::begin(provider.name(), next, state.clock.now()).to_link(caller);
-    let authorization_url = provider.authorization_url(&state.attempts.secrets(&attempt)).await?;
+    let handoff = Handoff::begin(provider.name(), next, state.clock.now()).to_link(caller);
+    let authorization_url = provider.authorization_url(&state.handoffs.secrets(&handoff)).await?;
     let mut response = HttpResponse::Ok();
-    response.cookie(state.attempts.cookie(&attempt)?);
+    response.cookie(state.handoffs.cookie(&handoff)?);
     Ok(response.json(Linking { authorization_url }))
 }
 

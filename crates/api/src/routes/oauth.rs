@@ -16,7 +16,7 @@ pub(super) use callback::{__path_callback, callback};
 use super::login::TRANSPORTS;
 use crate::app::{Shared, State};
 use crate::auth::Transport;
-use crate::auth::attempt::Attempt;
+use crate::auth::handoff::Handoff;
 use crate::limits::Throttle;
 use crate::middleware::RequestId;
 use crate::oidc::Provider;
@@ -116,13 +116,13 @@ async fn begin(
     let of_code = |code: ReferralCode| code.as_str().to_owned();
     let from_cookie = || state.browser.referral_code(request.headers()).map(of_code);
     let referral = typed.map(of_code).or(from_link).or_else(from_cookie);
-    let attempt = Attempt::begin(provider.name(), next, state.clock.now()).of_newcomer(
+    let handoff = Handoff::begin(provider.name(), next, state.clock.now()).of_newcomer(
         referral.filter(|referral| referral.len() <= LONGEST_REFERRAL),
         transport.unwrap_or(Transport::Cookie),
     );
-    let url = provider.authorization_url(&state.attempts.secrets(&attempt)).await?;
+    let url = provider.authorization_url(&state.handoffs.secrets(&handoff)).await?;
     let mut response = HttpResponse::Found();
-    response.cookie(state.attempts.cookie(&attempt)?);
+    response.cookie(state.handoffs.cookie(&handoff)?);
     Ok(response.insert_header((header::LOCATION, url)).finish())
 }
 
@@ -135,7 +135,9 @@ pub(super) fn provider<'a>(state: &'a State, request: &HttpRequest) -> Result<&'
 pub(super) fn next(given: Option<&str>) -> Result<String, Problem> {
     let Some(given) = given else { return Ok(HOME.to_owned()) };
     let own = own_path::parse(given).map(str::to_owned);
-    own.ok_or_else(|| Problem::new(Code::BadRequest).detail("`next` must be a path of this site, such as /dashboard."))
+    own.ok_or_else(|| {
+        Problem::new(Code::BadRequest).detail("`next` must be a path of this site, such as /dashboard.")
+    })
 }
 
 /// The answer to a browser: what went wrong is a page for people, and a problem for everybody else.
@@ -154,7 +156,9 @@ fn answer(
         let (code, request_id) = (problem.code().slug(), id.as_str());
         tracing::warn!(code, request_id, "a sign-in with a provider failed: {source:#}");
     }
-    let Ok(mut page) = pages::sign_in_failed(state, &problem) else { return HttpResponse::from_error(problem) };
+    let Ok(mut page) = pages::sign_in_failed(state, &problem) else {
+        return HttpResponse::from_error(problem);
+    };
     let as_json = problem.render(state.origin(), id.as_str());
     *page.status_mut() = as_json.status();
     for (name, value) in as_json.headers().iter().filter(|(name, _)| *name != header::CONTENT_TYPE) {

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, login, logout, me, me_identities, oauth, referral_codes, referral_stats, referrals,
-    register, reset_password, rewards, security_events, table, token_refresh, verify_email,
+    Access, Row, forgot_password, health, login, logout, me, me_identities, oauth, referral_codes,
+    referral_stats, referrals, register, reset_password, rewards, security_events, table, token_refresh,
+    verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 

@@ -6,6 +6,7 @@ use domain::cache::{Entry, Kind};
 use domain::referrals::{Claim, ReferralCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::app::{Shared, State};
 use crate::audit::Traced;
@@ -100,22 +101,20 @@ pub(super) async fn post(
         Some(code) => Some(Claim::Typed(code)),
         None => from_link.or_else(from_cookie).map(Claim::Link),
     };
-    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
-    let new = NewAccount {
-        email,
-        username,
-        email_verified: false,
-        password_hash: Some(password_hash),
-        claim,
-        known_as: known_as.into_iter().flatten().collect(),
-        trace,
-    };
+    let known_as = known_as(&state, &request, caller);
+    let new = NewAccount { email, username, password_hash: Some(password_hash), claim, known_as, trace };
     let policy = state.config.common.referrals;
     let registered = accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
     announce(&state, &registered).await;
     let referral = status(&registered).map(|status| Referral { status });
     let user = User::new(&state, registered.account);
     Ok(HttpResponse::Created().json(Reply { user, referral }))
+}
+
+/// Users that a browser is known to belong to.
+pub(super) fn known_as(state: &State, request: &HttpRequest, caller: MaybeCaller) -> Vec<Uuid> {
+    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
+    known_as.into_iter().flatten().collect()
 }
 
 /// What follows from a new account: its jobs are begun, and its referrer's figures are read anew.

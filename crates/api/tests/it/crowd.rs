@@ -31,7 +31,6 @@ impl<'a> Crowd<'a> {
                 email: Email::parse(&format!("{username}@example.org")).unwrap(),
                 username: Username::parse(&username).unwrap(),
                 password_hash: Some("$argon2id$of-no-password".to_owned()),
- email_verified: false,
                 claim: Some(Claim::Typed(ReferralCode::parse(code).unwrap())),
                 known_as: Vec::new(),
                 trace: domain::audit::Trace::default(),

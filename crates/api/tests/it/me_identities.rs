@@ -38,7 +38,10 @@ async fn a17_a_signed_in_user_links_what_the_provider_vouches_for_and_is_told() 
     let reply = link(&ada, &provider, "acme", json!({ "next": "/dashboard#account" })).await.expect(303);
     assert_eq!(reply.header("location"), Some("/dashboard#account"));
     let listed = identities(&ada).await;
-    assert_eq!((listed.len(), &listed[0]["provider"], &listed[0]["email"]), (1, &json!("acme"), &Value::Null));
+    assert_eq!(
+        (listed.len(), &listed[0]["provider"], &listed[0]["email"]),
+        (1, &json!("acme"), &Value::Null)
+    );
     app.jobs_done().await;
     assert_eq!(count_mails(&app, "ada@example.org", "new way to sign in"), 1);
 
@@ -59,8 +62,12 @@ async fn a17_a_signed_in_user_links_what_the_provider_vouches_for_and_is_told() 
     unlink(&ada, &listed[0]).await.expect(404);
     ada.delete("/api/me/identities/nonsense/", json!({})).await.expect(404);
     let events = ada.get("/api/me/security-events/").await.json();
-    let names: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
-    assert!(names.contains(&json!("identity_linked")) && names.contains(&json!("identity_unlinked")), "{names:?}");
+    let names: Vec<_> =
+        events["items"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
+    assert!(
+        names.contains(&json!("identity_linked")) && names.contains(&json!("identity_unlinked")),
+        "{names:?}"
+    );
     // And signs in no more.
     let reply = sign_in(&app, &app.client(), &provider, "acme", "").await.expect(422);
     assert_eq!(reply.code(), "email_missing");
@@ -154,7 +161,10 @@ async fn a_first_password_wants_a_recent_sign_in_and_the_next_one_the_first() {
     let now = app.clock.now().timestamp();
     provider.now(|behaviour| behaviour.claims = json!({ "iat": now, "exp": now + 300 }));
     sign_in(&app, &ada, &provider, "acme", "").await.expect(303);
-    assert_eq!(set(json!({ "password": "ada@example.org" })).await.expect(422).errors(), ["/password weak_password"]);
+    assert_eq!(
+        set(json!({ "password": "ada@example.org" })).await.expect(422).errors(),
+        ["/password weak_password"]
+    );
     set(json!({ "password": PASSWORD })).await.expect(204);
     other.get("/api/me/").await.expect(401);
     assert_eq!(login_status(&app, "ada", PASSWORD).await, 200);

@@ -45,8 +45,10 @@ async fn a_first_sign_in_makes_an_account_and_the_next_one_finds_it() {
         (&json!("acme"), &json!("Acme ID"), &json!(false))
     );
     let events = other.get("/api/me/security-events/").await.expect(200).json();
-    let names: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
-    let expected = ["signed_in", "provider_vouched", "signed_out", "signed_in", "provider_vouched", "account_created"];
+    let names: Vec<_> =
+        events["items"].as_array().unwrap().iter().map(|event| event["event"].clone()).collect();
+    let expected =
+        ["signed_in", "provider_vouched", "signed_out", "signed_in", "provider_vouched", "account_created"];
     assert_eq!(names, expected);
 }
 
@@ -65,7 +67,10 @@ async fn the_providers_are_listed_and_the_pages_lead_to_them() {
     let page = app.client().get("/register?referral=abc123defg").await.expect(200).text();
     assert!(page.contains("href=\"/api/oauth/acme/start?referral=abc123defg\""), "{page}");
     let page = app.client().get("/login").await.expect(200).text();
-    assert!(page.contains("href=\"/api/oauth/github/start\"") && page.contains("Continue with Acme ID"), "{page}");
+    assert!(
+        page.contains("href=\"/api/oauth/github/start\"") && page.contains("Continue with Acme ID"),
+        "{page}"
+    );
 
     let none = TestApp::api_only().await;
     assert_eq!(none.client().get("/api/oauth/providers/").await.expect(200).json(), json!({ "items": [] }));
@@ -145,7 +150,8 @@ async fn what_goes_wrong_is_a_page_for_people_and_a_problem_for_programs() {
     let path = "/api/oauth/acme/callback?code=x&state=y";
     assert_eq!(app.client().get(path).await.expect(400).code(), "invalid_state");
     let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-    let reply = reqwest::Client::new().get(format!("{}{path}", app.base())).header("Accept", accept).send().await;
+    let reply =
+        reqwest::Client::new().get(format!("{}{path}", app.base())).header("Accept", accept).send().await;
     let reply = reply.unwrap();
     assert_eq!(reply.status(), 400);
     assert_eq!(reply.headers()["content-type"], "text/html; charset=utf-8");
@@ -159,7 +165,8 @@ async fn what_goes_wrong_is_a_page_for_people_and_a_problem_for_programs() {
     let browser = app.client();
     let begun = trip::begin(&browser, "acme", "").await;
     let state = &begun["state"];
-    let given_up = format!("/api/oauth/acme/callback?error=access_denied&error_description=Call+555&state={state}");
+    let given_up =
+        format!("/api/oauth/acme/callback?error=access_denied&error_description=Call+555&state={state}");
     let reply = browser.get(&given_up).await.expect(401);
     assert_eq!(reply.code(), "provider_refused");
     assert!(reply.text().contains("given up") && !reply.text().contains("555"), "{}", reply.text());

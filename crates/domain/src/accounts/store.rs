@@ -60,6 +60,7 @@ pub(super) async fn insert(
     new: &NewAccount,
     code: &ReferralCode,
     referred_by: Option<Uuid>,
+    verified_at: Option<DateTime<Utc>>,
 ) -> QueryResult<Option<Account>> {
     let account = diesel::insert_into(users::table)
         .values((
@@ -67,9 +68,9 @@ pub(super) async fn insert(
             users::username.eq(new.username.as_str()),
             users::username_key.eq(new.username.key()),
             users::email.eq(new.email.as_str()),
+            users::email_verified_at.eq(verified_at),
             users::password_hash.eq(&new.password_hash),
             users::password_changed_at.eq(new.password_hash.as_ref().map(|_| now)),
-            users::email_verified_at.eq(new.email_verified.then_some(now)),
             users::referral_code.eq(code.as_str()),
             users::referred_by.eq(referred_by),
             users::created_at.eq(now),

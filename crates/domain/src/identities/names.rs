@@ -14,8 +14,7 @@ const TRIES: usize = 8;
 /// Usernames to try, best first. Ends, so that no sign-in runs for ever.
 pub(super) fn candidates(profile: &Profile) -> impl Iterator<Item = Username> {
     let local = profile.email.as_ref().map(Email::local_part);
-    let bases: Vec<String> =
-        profile.names.iter().map(String::as_str).chain(local).filter_map(base).collect();
+    let bases: Vec<String> = profile.names.iter().map(String::as_str).chain(local).filter_map(base).collect();
     let plain = bases.clone().into_iter();
     let numbered = bases.into_iter().take(1).flat_map(|base| numbered(base, 1_000..10_000));
     let anonymous = numbered_user();
@@ -93,7 +92,17 @@ mod tests {
 
     #[test]
     fn t10_any_name_gives_valid_usernames() {
-        for name in ["", " ", "@", "\0", "\r\nBcc: x", "<script>", "../../etc", "\u{fdfa}\u{202e}", &"a".repeat(100_000)] {
+        for name in [
+            "",
+            " ",
+            "@",
+            "\0",
+            "\r\nBcc: x",
+            "<script>",
+            "../../etc",
+            "\u{fdfa}\u{202e}",
+            &"a".repeat(100_000),
+        ] {
             assert!(!names(&[name], "x@example.org").is_empty(), "{name:.20}");
         }
     }

@@ -93,10 +93,9 @@ impl Mail {
             Self::SessionReuse { .. } => {
                 Ok((SessionReuseText { letter }.render()?, SessionReuseHtml { title, letter }.render()?))
             }
-            Self::IdentityLinked { .. } => Ok((
-                IdentityLinkedText { letter }.render()?,
-                IdentityLinkedHtml { title, letter }.render()?,
-            )),
+            Self::IdentityLinked { .. } => {
+                Ok((IdentityLinkedText { letter }.render()?, IdentityLinkedHtml { title, letter }.render()?))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use url::form_urlencoded;
 use super::{answer, provider};
 use crate::app::{Shared, State};
 use crate::audit::Traced;
-use crate::auth::attempt::Attempt;
+use crate::auth::handoff::Handoff;
 use crate::auth::{Caller, MaybeCaller, Transport, sign_in};
 use crate::limits::Throttle;
 use crate::middleware::RequestId;
@@ -65,53 +65,55 @@ async fn come_back(
 ) -> Result<HttpResponse, Problem> {
     let provider = provider(state, request)?;
     throttle.admit(provider.name()).await?;
-    let attempt = attempt(state, request, provider, query).await?;
-    let profile = identify(state, provider, &attempt, query, trace).await?;
-    match attempt.link {
+    let handoff = handoff(state, request, provider, query).await?;
+    let profile = identify(state, provider, &handoff, query, trace).await?;
+    match handoff.link {
         Some((user_id, session_id)) => {
             let asked = Caller { user_id, session_id, transport: Transport::Cookie };
             link(state, asked, &profile, trace).await?;
-            Ok(go_on(state, &attempt.next).finish())
+            Ok(go_on(state, &handoff.next).finish())
         }
-        None => enter(state, request, &attempt, profile, caller, trace).await,
+        None => enter(state, request, &handoff, profile, caller, trace).await,
     }
 }
 
-/// The attempt that comes back here, used up from now on.
-async fn attempt(
+/// The handoff that comes back here, used up from now on.
+async fn handoff(
     state: &State,
     request: &HttpRequest,
     provider: &Provider,
     query: &Query,
-) -> Result<Attempt, Problem> {
+) -> Result<Handoff, Problem> {
     let invalid = || Problem::new(Code::InvalidState);
     let given = query.first("state").unwrap_or_default();
-    let read = state.attempts.read(request, provider.name(), &given, state.clock.now());
-    let attempt = read.ok_or_else(invalid)?;
-    if !identities::spend_state(&state.pool, attempt.digest(), attempt.expires_at()).await? {
+    let read = state.handoffs.read(request, provider.name(), &given, state.clock.now());
+    let handoff = read.ok_or_else(invalid)?;
+    if !identities::spend_state(&state.pool, handoff.digest(), handoff.expires_at()).await? {
         return Err(invalid());
     }
     if !provider.is_issuer(query.first("iss").as_deref()).await? {
         tracing::warn!(provider = provider.name(), "an answer names another issuer");
         return Err(invalid());
     }
-    Ok(attempt)
+    Ok(handoff)
 }
 
 /// Whom the provider vouches for.
 async fn identify(
     state: &State,
     provider: &Provider,
-    attempt: &Attempt,
+    handoff: &Handoff,
     query: &Query,
     trace: &Trace,
 ) -> Result<Profile, Problem> {
     if query.first("error").is_some_and(|error| error == "access_denied") {
-        return Err(Problem::new(Code::ProviderRefused).detail("The sign-in was given up at the identity provider."));
+        return Err(
+            Problem::new(Code::ProviderRefused).detail("The sign-in was given up at the identity provider.")
+        );
     }
     let refused = ProviderError::Refused("it sent no code");
     let identified = match query.first("code") {
-        Some(code) => provider.identify(code, &state.attempts.secrets(attempt)).await,
+        Some(code) => provider.identify(code, &state.handoffs.secrets(handoff)).await,
         None => Err(refused),
     };
     if let Err(ProviderError::Refused(_)) = &identified {
@@ -135,15 +137,14 @@ async fn link(state: &State, asked: Caller, profile: &Profile, trace: &Trace) ->
 async fn enter(
     state: &State,
     request: &HttpRequest,
-    attempt: &Attempt,
+    handoff: &Handoff,
     profile: Profile,
     caller: MaybeCaller,
     trace: &Trace,
 ) -> Result<HttpResponse, Problem> {
-    let known_as = [caller.0.map(|caller| caller.user_id), state.browser.device_user(request.headers())];
     let newcomer = Newcomer {
-        claim: attempt.referral.clone().map(Claim::Link),
-        known_as: known_as.into_iter().flatten().collect(),
+        claim: handoff.referral.clone().map(Claim::Link),
+        known_as: register::known_as(state, request, caller),
         may_be_unverified: true,
     };
     let (now, policy) = (state.clock.now(), state.config.common.referrals);
@@ -153,19 +154,19 @@ async fn enter(
         register::announce(state, registered).await;
     }
     state.wake.wake();
-    let entered = sign_in::enter(state, request, trace, attempt.transport(), &arrival.credentials).await;
-    match (attempt.transport(), entered) {
+    let entered = sign_in::enter(state, request, trace, handoff.transport(), &arrival.credentials).await;
+    match (handoff.transport(), entered) {
         (Transport::Cookie, Ok(reply)) => {
-            let mut response = go_on(state, &attempt.next);
+            let mut response = go_on(state, &handoff.next);
             for cookie in reply.headers().get_all(header::SET_COOKIE) {
                 response.append_header((header::SET_COOKIE, cookie.clone()));
             }
             Ok(response.finish())
         }
-        (Transport::Cookie, Err(problem)) => second_factor(state, &attempt.next, problem),
+        (Transport::Cookie, Err(problem)) => second_factor(state, &handoff.next, problem),
         (Transport::Bearer, entered) => {
             let mut reply = entered?;
-            reply.add_cookie(&state.attempts.clear()).map_err(Problem::internal)?;
+            reply.add_cookie(&state.handoffs.clear()).map_err(Problem::internal)?;
             Ok(reply)
         }
     }
@@ -183,6 +184,6 @@ fn second_factor(state: &State, next: &str, problem: Problem) -> Result<HttpResp
 
 fn go_on(state: &State, path: &str) -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::SeeOther();
-    response.cookie(state.attempts.clear()).insert_header((header::LOCATION, path));
+    response.cookie(state.handoffs.clear()).insert_header((header::LOCATION, path));
     response
 }

@@ -36,7 +36,8 @@ async fn f2_the_code_survives_the_way_to_the_provider_and_back_however_it_came()
     assert_eq!(referral(&app, "by-link").await, pending());
     arrive(&app, &provider, "by-id", &app.client(), &format!("?referral={id}")).await;
     assert_eq!(referral(&app, "by-id").await, pending());
-    arrive(&app, &provider, "by-typing", &app.client(), &format!("?referral_code={}", code.to_uppercase())).await;
+    arrive(&app, &provider, "by-typing", &app.client(), &format!("?referral_code={}", code.to_uppercase()))
+        .await;
     assert_eq!(referral(&app, "by-typing").await, pending());
     let browser = app.client();
     browser.get(&format!("/r/{code}")).await.expect(302);
@@ -73,7 +74,11 @@ async fn f4_an_address_that_the_provider_vouches_for_makes_the_referral_count_at
     arrive(&app, &provider, "bob", &app.client(), &format!("?referral={code}")).await;
     let stats = app.stats_when(&ada, |stats| stats["successful"] == 1).await;
     assert_eq!(stats["rewards"]["credits"], "10.00");
-    assert_eq!(crate::support::count_mails(&app, "bob@example.org", "Confirm"), 0, "nothing is left to confirm");
+    assert_eq!(
+        crate::support::count_mails(&app, "bob@example.org", "Confirm"),
+        0,
+        "nothing is left to confirm"
+    );
 
     // One that it does not vouch for waits for the mail.
     provider.is_good_with(Person { email_verified: false, ..Person::new("carol") });

@@ -50,7 +50,9 @@ async fn a17_a_missing_foreign_or_late_state_is_refused() {
     let cookie = victim.cookie("sign_in_attempt").unwrap().value;
     let (text, mac) = cookie.split_once('.').unwrap();
     let flipped = format!("{}A.{mac}", &text[..text.len() - 1]);
-    for forged in [text, "x", &flipped, &format!("{text}."), &format!("{text}.{}", &mac[1..]), &format!(".{mac}")] {
+    for forged in
+        [text, "x", &flipped, &format!("{text}."), &format!("{text}.{}", &mac[1..]), &format!(".{mac}")]
+    {
         let browser = app.client();
         browser.set_cookie("sign_in_attempt", forged);
         refused(&app, &browser, &good, invalid, "a forged cookie").await;
@@ -104,7 +106,8 @@ async fn a17_a_code_that_was_stolen_or_planted_is_of_no_use() {
     // The attacker's code in the victim's browser, with the victim's state.
     let planted = back_at(&provider, &begin(&attacker, "acme", "").await).await;
     refused(&app, &victim, &with(&planted, &stolen), refusal, "a planted code").await;
-    for (query, what) in [("", "no code"), ("&code=", "an empty code"), ("&code=nonsense", "an unknown code")] {
+    for (query, what) in [("", "no code"), ("&code=", "an empty code"), ("&code=nonsense", "an unknown code")]
+    {
         let browser = app.client();
         let begun = begin(&browser, "acme", "").await;
         let path = format!("/api/oauth/acme/callback?state={}{query}", begun["state"]);
@@ -258,7 +261,8 @@ async fn a17_an_address_alone_never_opens_the_account_of_somebody_else() {
     let body = json!({ "identifier": "ada", "password": PASSWORD });
     app.client().post("/api/login/", body).await.expect(200);
     let events = browser.get("/api/me/security-events/").await.json();
-    let linked = events["items"].as_array().unwrap().iter().filter(|event| event["event"] == "identity_linked");
+    let linked =
+        events["items"].as_array().unwrap().iter().filter(|event| event["event"] == "identity_linked");
     assert_eq!(linked.count(), 1);
 }
 

@@ -10,7 +10,10 @@ async fn a17_github_signs_in_by_its_number_and_its_confirmed_primary_address() {
     let provider = Provider::start().await;
     let app = app(&provider).await;
     let begun = begin(&app.client(), "github", "").await;
-    assert_eq!((begun["scope"].as_str(), begun["code_challenge_method"].as_str()), ("read:user user:email", "S256"));
+    assert_eq!(
+        (begun["scope"].as_str(), begun["code_challenge_method"].as_str()),
+        ("read:user user:email", "S256")
+    );
     let browser = app.client();
     sign_in(&app, &browser, &provider, "github", "").await.expect(303);
     let me = browser.get("/api/me/").await.json();
@@ -24,7 +27,11 @@ async fn a17_github_signs_in_by_its_number_and_its_confirmed_primary_address() {
     sign_in(&app, &other, &provider, "github", "").await.expect(303);
     assert_eq!(other.get("/api/me/").await.json()["id"], me["id"]);
     // Somebody who has taken the name over.
-    provider.is_good_with(Person { subject: "new".to_owned(), email: Some("eve@example.org".to_owned()), ..Person::new("ada") });
+    provider.is_good_with(Person {
+        subject: "new".to_owned(),
+        email: Some("eve@example.org".to_owned()),
+        ..Person::new("ada")
+    });
     let eve = app.client();
     sign_in(&app, &eve, &provider, "github", "").await.expect(303);
     let eve = eve.get("/api/me/").await.json();

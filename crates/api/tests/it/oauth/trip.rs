@@ -93,7 +93,13 @@ pub(crate) async fn callback(browser: &Client, path: &str) -> Reply {
 }
 
 /// The whole way.
-pub(crate) async fn sign_in(_: &TestApp, browser: &Client, provider: &Provider, name: &str, query: &str) -> Reply {
+pub(crate) async fn sign_in(
+    _: &TestApp,
+    browser: &Client,
+    provider: &Provider,
+    name: &str,
+    query: &str,
+) -> Reply {
     let begun = begin(browser, name, query).await;
     callback(browser, &back_at(provider, &begun).await).await
 }

@@ -27,7 +27,6 @@ impl Desk {
             email: Email::parse(email).unwrap(),
             username: Username::parse(username).unwrap(),
             password_hash: Some("$argon2id$of-no-password".to_owned()),
- email_verified: false,
             claim,
             known_as: Vec::new(),
             trace: Trace::default(),

@@ -20,24 +20,24 @@ use super::{Caller, Transport, signed};
 use crate::oidc::Secrets;
 use crate::problem::Problem;
 
-/// How long a person may take at the provider, in seconds.
-const LIFETIME: u32 = 600;
+/// How long a person may take at the provider.
+const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 
 /// How far the clocks of replicas may be apart.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
 
 /// The sign-in that is under way in this browser: the last one that was begun.
-pub const ATTEMPT: CookieKind = CookieKind {
+pub const HANDOFF: CookieKind = CookieKind {
     plain_name: "sign_in_attempt",
     secure_name: "__Host-sign_in_attempt",
     path: "/",
     http_only: true,
-    max_age: Duration::seconds(LIFETIME as i64),
+    max_age: Duration::minutes(10),
 };
 
 /// What is remembered of a sign-in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct Handoff {
     seed: String,
     begun_at: i64,
     provider: String,
@@ -52,12 +52,12 @@ pub struct Attempt {
 
 /// Makes and reads the cookie.
 #[derive(Clone, Debug)]
-pub struct Attempts {
+pub struct Handoffs {
     cookies: Cookies,
     key: Key,
 }
 
-impl Attempt {
+impl Handoff {
     /// One that begins now.
     pub fn begin(provider: &str, next: String, now: DateTime<Utc>) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Attempt {
     /// When it is over at the latest.
     pub fn expires_at(&self) -> DateTime<Utc> {
         let begun = DateTime::from_timestamp(self.begun_at, 0).unwrap_or_default();
-        begun + TimeDelta::seconds(LIFETIME.into())
+        begun + LIFETIME
     }
 
     /// What its state is known by once it is used up.
@@ -100,39 +100,45 @@ impl Attempt {
     }
 }
 
-impl Attempts {
+impl Handoffs {
     /// With a key of its own, derived from the key of tokens.
     pub fn new(cookies: Cookies, token_key: &Key) -> Self {
-        Self { cookies, key: token_key.derive("sign-in attempt") }
+        Self { cookies, key: token_key.derive("sign-in handoff") }
     }
 
-    /// Remembers an attempt in the browser.
-    pub fn cookie(&self, attempt: &Attempt) -> Result<Cookie<'static>, Problem> {
-        let json = serde_json::to_vec(attempt).map_err(Problem::internal)?;
-        Ok(self.cookies.make(&ATTEMPT, signed::sign(&self.key, &URL_SAFE_NO_PAD.encode(json))))
+    /// Remembers an handoff in the browser.
+    pub fn cookie(&self, handoff: &Handoff) -> Result<Cookie<'static>, Problem> {
+        let json = serde_json::to_vec(handoff).map_err(Problem::internal)?;
+        Ok(self.cookies.make(&HANDOFF, signed::sign(&self.key, &URL_SAFE_NO_PAD.encode(json))))
     }
 
-    /// Forgets the attempt of the browser.
+    /// Forgets the handoff of the browser.
     pub fn clear(&self) -> Cookie<'static> {
-        self.cookies.clear(&ATTEMPT)
+        self.cookies.clear(&HANDOFF)
     }
 
-    /// The secrets that go with an attempt.
-    pub fn secrets(&self, attempt: &Attempt) -> Secrets {
-        let derive = |label| self.key.token(label, attempt.seed.as_bytes()).expose();
+    /// The secrets that go with an handoff.
+    pub fn secrets(&self, handoff: &Handoff) -> Secrets {
+        let derive = |label| self.key.token(label, handoff.seed.as_bytes()).expose();
         Secrets { state: derive("state"), nonce: derive("nonce"), verifier: derive("verifier") }
     }
 
-    /// The attempt of this browser at this provider, if it is the one that `state` belongs to and is not over.
-    pub fn read(&self, request: &HttpRequest, provider: &str, state: &str, now: DateTime<Utc>) -> Option<Attempt> {
-        let cookie = self.cookies.read(request.headers(), &ATTEMPT)?;
+    /// The handoff of this browser at this provider, if it is the one that `state` belongs to and is not over.
+    pub fn read(
+        &self,
+        request: &HttpRequest,
+        provider: &str,
+        state: &str,
+        now: DateTime<Utc>,
+    ) -> Option<Handoff> {
+        let cookie = self.cookies.read(request.headers(), &HANDOFF)?;
         let json = URL_SAFE_NO_PAD.decode(signed::verify(&self.key, cookie)?).ok()?;
-        let attempt: Attempt = serde_json::from_slice(&json).ok()?;
-        let begun = DateTime::from_timestamp(attempt.begun_at, 0)?;
-        let ours = self.secrets(&attempt).state.as_bytes().ct_eq(state.as_bytes()).into();
+        let handoff: Handoff = serde_json::from_slice(&json).ok()?;
+        let begun = DateTime::from_timestamp(handoff.begun_at, 0)?;
+        let ours = self.secrets(&handoff).state.as_bytes().ct_eq(state.as_bytes()).into();
         // Another replica may have begun it, whose clock is a little ahead.
-        let timely = begun <= now + SKEW && now < attempt.expires_at();
-        (ours && timely && attempt.provider == provider).then_some(attempt)
+        let timely = begun <= now + SKEW && now < handoff.expires_at();
+        (ours && timely && handoff.provider == provider).then_some(handoff)
     }
 }
 
@@ -147,32 +153,32 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn attempts(byte: u8) -> Attempts {
-        Attempts::new(Cookies::new(AppEnv::Production), &Key::new([byte; 32]))
+    fn handoffs(byte: u8) -> Handoffs {
+        Handoffs::new(Cookies::new(AppEnv::Production), &Key::new([byte; 32]))
     }
 
-    fn read(attempts: &Attempts, cookie: &str, provider: &str, state: &str, after: i64) -> bool {
+    fn read(handoffs: &Handoffs, cookie: &str, provider: &str, state: &str, after: i64) -> bool {
         let request = TestRequest::get().insert_header(("cookie", cookie)).to_http_request();
-        attempts.read(&request, provider, state, now() + TimeDelta::seconds(after)).is_some()
+        handoffs.read(&request, provider, state, now() + TimeDelta::seconds(after)).is_some()
     }
 
     #[test]
     fn a17_a_state_is_good_in_its_browser_at_its_provider_and_in_its_time() {
-        let ours = attempts(1);
-        let attempt = Attempt::begin("acme", "/dashboard".to_owned(), now());
-        let line = ours.cookie(&attempt).unwrap().to_string();
+        let ours = handoffs(1);
+        let handoff = Handoff::begin("acme", "/dashboard".to_owned(), now());
+        let line = ours.cookie(&handoff).unwrap().to_string();
         assert!(line.starts_with("__Host-sign_in_attempt="), "{line}");
         assert!(line.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600"), "{line}");
         let cookie = line.split(';').next().unwrap();
-        let state = ours.secrets(&attempt).state;
+        let state = ours.secrets(&handoff).state;
         assert!(read(&ours, cookie, "acme", &state, 0));
         assert!(read(&ours, cookie, "acme", &state, 599));
         assert!(!read(&ours, cookie, "acme", &state, 600));
         assert!(!read(&ours, cookie, "acme", &state, -31));
         assert!(!read(&ours, cookie, "other", &state, 0));
-        assert!(!read(&attempts(2), cookie, "acme", &state, 0));
-        let another = Attempt::begin("acme", "/dashboard".to_owned(), now());
-        for wrong in ["", &state[1..], &ours.secrets(&another).state, &ours.secrets(&attempt).nonce] {
+        assert!(!read(&handoffs(2), cookie, "acme", &state, 0));
+        let another = Handoff::begin("acme", "/dashboard".to_owned(), now());
+        for wrong in ["", &state[1..], &ours.secrets(&another).state, &ours.secrets(&handoff).nonce] {
             assert!(!read(&ours, cookie, "acme", wrong, 0), "{wrong}");
         }
         assert!(!read(&ours, "", "acme", &state, 0));
@@ -180,13 +186,13 @@ mod tests {
 
     #[test]
     fn a17_no_secret_of_an_attempt_is_another_or_in_the_cookie() {
-        let ours = attempts(1);
-        let attempt = Attempt::begin("acme", "/".to_owned(), now());
-        let Secrets { state, nonce, verifier } = ours.secrets(&attempt);
+        let ours = handoffs(1);
+        let handoff = Handoff::begin("acme", "/".to_owned(), now());
+        let Secrets { state, nonce, verifier } = ours.secrets(&handoff);
         assert!(state != nonce && nonce != verifier && verifier != state);
         // RFC 7636, 4.1: 43 characters at least.
         assert_eq!(verifier.len(), 43);
-        let cookie = ours.cookie(&attempt).unwrap().to_string();
+        let cookie = ours.cookie(&handoff).unwrap().to_string();
         let json = URL_SAFE_NO_PAD.decode(cookie.split(['=', '.']).nth(1).unwrap()).unwrap();
         let json = String::from_utf8(json).unwrap();
         assert!(![state, nonce, verifier].iter().any(|secret| json.contains(secret.as_str())), "{json}");
