@@ -128,7 +128,7 @@ pub async fn sign_in(
     let mut races = 0;
     loop {
         let mut tx = Tx::begin(pool).await?;
-        let arrival = match find(&mut tx, now, profile, trace).await {
+        let arrival = match find(&mut tx, now, (profile, newcomer), trace).await {
             Ok(Some(credentials)) => Ok(Arrival { credentials, registered: None }),
             Ok(None) => register(&mut tx, now, keys, policy, (profile, newcomer), name.as_ref(), trace).await,
             Err(miss) => Err(miss),
@@ -149,16 +149,25 @@ pub async fn sign_in(
 async fn find(
     tx: &mut Tx,
     now: DateTime<Utc>,
-    profile: &Profile,
+    (profile, newcomer): (&Profile, &Newcomer),
     trace: &Trace,
 ) -> Result<Option<Credentials>, Miss> {
     if let Some((id, user_id)) = store::find(tx, &profile.issuer, &profile.subject).await? {
+        // The account's row first, as whoever unlinks takes it: neither waits for the other in a ring.
+        accounts::lock_shared(tx, user_id).await?;
+        if store::find(tx, &profile.issuer, &profile.subject).await? != Some((id, user_id)) {
+            return Err(Miss::Race(IdentityError::Refused));
+        }
         let credentials = accounts::credentials_in(tx, user_id).await?.ok_or(IdentityError::Refused)?;
         store::touch(tx, id, now).await?;
         audit::record(tx, now, Entry::own(user_id, Event::ProviderVouched).about(id), trace).await?;
         return Ok(Some(credentials));
     }
     let email = profile.email.as_ref().ok_or(IdentityError::EmailMissing)?;
+    // Said before anybody is looked up: whoever owns no address learns nothing of who has it.
+    if !profile.email_verified && !newcomer.may_be_unverified {
+        return Err(IdentityError::EmailMissing.into());
+    }
     let Some(account) = accounts::find_by_email(tx, email.as_str()).await? else { return Ok(None) };
     // Looked at again under the lock: the address may have become another account's meanwhile.
     accounts::lock(tx, account.id).await?;
@@ -186,9 +195,6 @@ async fn register(
     trace: &Trace,
 ) -> Result<Arrival, Miss> {
     let email = profile.email.clone().ok_or(IdentityError::EmailMissing)?;
-    if !profile.email_verified && !newcomer.may_be_unverified {
-        return Err(IdentityError::EmailMissing.into());
-    }
     let new = NewAccount {
         email,
         username: name.cloned().ok_or(IdentityError::UsernameTaken)?,

@@ -35,8 +35,8 @@ pub const HANDOFF: CookieKind = CookieKind {
     max_age: Duration::minutes(10),
 };
 
-/// What is remembered of a sign-in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What is remembered of a sign-in. Not to be shown: its seed stands for all its secrets.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Handoff {
     seed: String,
     begun_at: i64,

@@ -85,6 +85,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Notes a use.
 pub(super) async fn touch(connection: &mut Connection, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(identities::table.find(id))
         .set(identities::last_used_at.eq(now))
