@@ -99,7 +99,7 @@ async fn authorize(
         return HttpResponse::BadRequest().body(format!("scope is {}", of("scope")));
     }
     let behaviour = inner.behaviour().clone();
-    let code = hex(&rand::random::<[u8; 16]>());
+    let code = domain::token::hex(&rand::random::<[u8; 16]>());
     let grant = Grant {
         person: behaviour.person,
         challenge: of("code_challenge"),
@@ -123,7 +123,7 @@ fn redeem(inner: &Inner, form: &Parameters) -> Option<(Grant, String)> {
     let fits = grant.challenge == challenge
         && grant.redirect_uri == of("redirect_uri")
         && of("grant_type") == "authorization_code";
-    let token = hex(&rand::random::<[u8; 16]>());
+    let token = domain::token::hex(&rand::random::<[u8; 16]>());
     inner.tokens.lock().unwrap().insert(token.clone(), grant.person.clone());
     fits.then_some((grant, token))
 }
@@ -245,8 +245,4 @@ async fn github_emails(inner: Data<Inner>, request: HttpRequest) -> HttpResponse
             .push(json!({ "email": email, "primary": true, "verified": verified, "visibility": "public" }));
     }
     HttpResponse::Ok().json(addresses)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

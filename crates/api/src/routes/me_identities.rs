@@ -14,7 +14,8 @@ use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::auth::handoff::Handoff;
 use crate::body::{Complaint, OptionalFields};
-use crate::problem::{Code, Problem};
+use crate::own_path;
+use crate::problem::{Code, FieldCode, Problem};
 
 /// One's ways to sign in.
 #[derive(Serialize, ToSchema)]
@@ -106,9 +107,12 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let provider = state.providers.find(request.match_info().get("identity").unwrap_or_default())?;
     let password = fields.parse_optional("password", Password::typed);
-    let next = fields.parse_optional("next", |text| Ok::<_, Complaint>(text.to_owned()));
+    let not_ours =
+        || Complaint::new(FieldCode::InvalidValue, "This must be a path of this site, such as /dashboard.");
+    let next =
+        fields.parse_optional("next", |text| own_path::parse(text).map(str::to_owned).ok_or_else(not_ours));
     let (password, next) = fields.finish((password, next))?;
-    let next = oauth::next(next.as_deref())?;
+    let next = next.unwrap_or_else(|| oauth::HOME.to_owned());
     let credentials = proof::credentials(&state, caller).await?;
     proof::check(&state, caller, credentials, password).await?;
 

@@ -132,7 +132,7 @@ pub(super) fn provider<'a>(state: &'a State, request: &HttpRequest) -> Result<&'
 }
 
 /// Where to go on.
-pub(super) fn next(given: Option<&str>) -> Result<String, Problem> {
+fn next(given: Option<&str>) -> Result<String, Problem> {
     let Some(given) = given else { return Ok(HOME.to_owned()) };
     let own = own_path::parse(given).map(str::to_owned);
     own.ok_or_else(|| {

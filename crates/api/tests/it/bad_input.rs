@@ -16,9 +16,11 @@ use serde_json::{Map, Value, json};
 use testkit::app::TestApp;
 use testkit::client::{Client, Reply};
 use testkit::dump;
+use testkit::provider::Provider;
 
 use fields::{Endpoint, Field, Outcome, endpoints};
 
+use crate::oauth;
 use crate::support::method;
 
 /// Requests under way at once.
@@ -29,16 +31,19 @@ struct Stage {
     app: TestApp,
     nobody: Client,
     ada: Client,
+    _provider: Provider,
 }
 
 impl Stage {
     async fn set() -> Self {
-        let mut app = TestApp::start().await;
+        let provider = Provider::start().await;
+        let mut app = oauth::trip::app(&provider).await;
+        app.start_worker();
         let ada = app.member("ada").await;
         app.verify("ada").await;
         app.jobs_done().await;
         app.stop_worker().await;
-        Self { nobody: app.client(), ada, app }
+        Self { nobody: app.client(), ada, app, _provider: provider }
     }
 
     fn client(&self, endpoint: &Endpoint) -> &Client {
@@ -46,7 +51,10 @@ impl Stage {
     }
 
     async fn state(&self) -> BTreeMap<String, Vec<String>> {
-        dump::tables(&self.app.database, &["last_seen_at"]).await
+        let mut tables = dump::tables(&self.app.database, &["last_seen_at"]).await;
+        // That a sign-in failed is recorded, which is not what the body asked for.
+        tables.remove("security_events");
+        tables
     }
 
     /// Sends each body to its endpoint, several at once; returns the answers with what was asked for.
@@ -64,6 +72,7 @@ impl Stage {
 }
 
 async fn send(client: &Client, method: &Method, path: &str, body: Value) -> Reply {
+    let path = &path.replace("{identity}", "acme");
     match *method {
         Method::POST => client.post(path, body).await,
         Method::PATCH => client.patch(path, body).await,
@@ -243,7 +252,9 @@ async fn a14_all_fields_that_are_wrong_are_named_at_once() {
 fn the_table_has_every_endpoint_that_takes_a_body() {
     let listed: Vec<_> = endpoints().into_iter().map(|endpoint| (endpoint.method, endpoint.path)).collect();
     for row in api::routes::table().into_iter().filter(api::routes::Row::is_unsafe) {
-        let known = listed.contains(&(method(&row), row.path)) || fields::WITHOUT_BODY.contains(&row.path);
+        let known = listed.contains(&(method(&row), row.path))
+            || fields::WITHOUT_BODY.contains(&row.path)
+            || row.method == "DELETE" && fields::DELETED_WITHOUT_BODY.contains(&row.path);
         assert!(known, "{} {} is not in the table of bad input", row.method, row.path);
     }
 }

@@ -114,7 +114,8 @@ async fn a17_a_link_wants_the_password_or_a_recent_sign_in() {
     app.clock.advance(TimeDelta::minutes(11));
     assert_eq!(ask(json!({})).await.expect(403).code(), "recent_sign_in_needed");
     ask(json!({ "password": PASSWORD })).await.expect(200);
-    ask(json!({ "password": PASSWORD, "next": "//evil.example" })).await.expect(400);
+    let reply = ask(json!({ "password": PASSWORD, "next": "//evil.example" })).await.expect(422);
+    assert_eq!(reply.errors(), ["/next invalid_value"]);
     let reply = ask(json!({ "password": PASSWORD, "user_id": "x" })).await.expect(422);
     assert_eq!(reply.errors(), ["/user_id unknown_field"]);
     ada.post("/api/me/identities/nobody/", json!({})).await.expect(404);

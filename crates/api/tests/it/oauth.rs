@@ -116,7 +116,7 @@ async fn f12_people_go_on_to_pages_of_ours_only() {
         "/x\r\nSet-Cookie: a=b",
         "dashboard",
     ] {
-        let escaped: String = url_escape(bad);
+        let escaped = url_escape(bad);
         let reply = app.client().get(&format!("/api/oauth/acme/start?next={escaped}")).await.expect(400);
         assert_eq!(reply.code(), "bad_request", "{bad}");
         assert!(!reply.headers.contains_key("set-cookie"), "{bad}");
@@ -127,7 +127,7 @@ async fn f12_people_go_on_to_pages_of_ours_only() {
 }
 
 fn url_escape(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]

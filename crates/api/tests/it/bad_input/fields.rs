@@ -9,6 +9,9 @@ use crate::support::OTHER_PASSWORD;
 /// Unsafe routes that read no body.
 pub(super) const WITHOUT_BODY: [&str; 2] = ["/api/logout/", "/api/verify-email/resend/"];
 
+/// What is deleted by its path alone.
+pub(super) const DELETED_WITHOUT_BODY: [&str; 1] = ["/api/me/identities/{identity}/"];
+
 /// What must come of a bad value.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
@@ -35,6 +38,8 @@ pub(super) enum Kind {
     RefreshToken,
     Transport,
     Identifier,
+    /// A path of ours to go on to.
+    OwnPath,
 }
 
 /// A field of a body.
@@ -61,7 +66,8 @@ impl Endpoint {
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
-        Email, Identifier, NewPassword, Password, ReferralCode, RefreshToken, Token, Transport, Username,
+        Email, Identifier, NewPassword, OwnPath, Password, ReferralCode, RefreshToken, Token, Transport,
+        Username,
     };
     let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
         method,
@@ -113,6 +119,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("current_password", Password, required), ("password", NewPassword, required)],
         ),
+        endpoint(
+            Method::POST,
+            "/api/me/identities/{identity}/",
+            user,
+            &[("password", Password, optional), ("next", OwnPath, optional)],
+        ),
     ]
 }
 
@@ -128,6 +140,7 @@ impl Kind {
             Self::Token | Self::RefreshToken => "A".repeat(43),
             Self::Transport => "cookie".to_owned(),
             Self::Identifier => "ada".to_owned(),
+            Self::OwnPath => "/dashboard".to_owned(),
         }
     }
 
@@ -189,6 +202,14 @@ impl Kind {
                 ],
                 &Code("invalid_value"),
             ),
+            Self::OwnPath => {
+                let mut bad = all(
+                    &["//evil.example", "/\\evil.example", "https:evil.example", "dashboard", "/d ", "/dé"],
+                    &Code("invalid_value"),
+                );
+                bad.push((format!("/{}", "a".repeat(600)), Code("invalid_value")));
+                bad
+            }
             Self::Identifier => {
                 let wrong = Problem(401, "invalid_credentials");
                 let mut bad = all(

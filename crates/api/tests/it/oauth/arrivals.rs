@@ -1,5 +1,8 @@
 //! People who are new here: what they are called, who brought them, and that each has one account.
 
+use domain::accounts::Email;
+use domain::audit::Trace;
+use domain::identities::{self, IdentityError, Newcomer, Profile};
 use futures_util::future::join_all;
 use serde_json::json;
 use testkit::app::TestApp;
@@ -20,8 +23,8 @@ async fn arrive(app: &TestApp, provider: &Provider, name: &str, browser: &Client
     sign_in(app, browser, provider, "acme", query).await.expect(303);
 }
 
-fn pending() -> Option<(String, String)> {
-    Some(("pending".to_owned(), "awaiting_verification".to_owned()))
+fn pending() -> (String, String) {
+    ("pending".to_owned(), "awaiting_verification".to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,16 +36,16 @@ async fn f2_the_code_survives_the_way_to_the_provider_and_back_however_it_came()
     let id = ada.get("/api/me/").await.json()["id"].as_str().unwrap().to_owned();
 
     arrive(&app, &provider, "by-link", &app.client(), &format!("?referral={code}")).await;
-    assert_eq!(referral(&app, "by-link").await, pending());
+    assert_eq!(referral(&app, "by-link").await, Some(pending()));
     arrive(&app, &provider, "by-id", &app.client(), &format!("?referral={id}")).await;
-    assert_eq!(referral(&app, "by-id").await, pending());
+    assert_eq!(referral(&app, "by-id").await, Some(pending()));
     arrive(&app, &provider, "by-typing", &app.client(), &format!("?referral_code={}", code.to_uppercase()))
         .await;
-    assert_eq!(referral(&app, "by-typing").await, pending());
+    assert_eq!(referral(&app, "by-typing").await, Some(pending()));
     let browser = app.client();
     browser.get(&format!("/r/{code}")).await.expect(302);
     arrive(&app, &provider, "by-cookie", &browser, "").await;
-    assert_eq!(referral(&app, "by-cookie").await, pending());
+    assert_eq!(referral(&app, "by-cookie").await, Some(pending()));
 
     // What was typed comes before a link, and a link before the cookie.
     let grace = app.code_of(&app.member("grace").await).await;
@@ -84,7 +87,7 @@ async fn f4_an_address_that_the_provider_vouches_for_makes_the_referral_count_at
     provider.is_good_with(Person { email_verified: false, ..Person::new("carol") });
     sign_in(&app, &app.client(), &provider, "acme", &format!("?referral={code}")).await.expect(303);
     app.jobs_done().await;
-    assert_eq!(referral(&app, "carol").await, pending());
+    assert_eq!(referral(&app, "carol").await, Some(pending()));
     app.verify("carol").await;
     app.stats_when(&ada, |stats| stats["successful"] == 2).await;
     app.check_ledger().await;
@@ -183,4 +186,33 @@ async fn f3_an_address_that_had_an_account_before_is_nobody_new() {
     assert_ne!(name, "bob", "the name stays reserved");
     let rejected = Some(("rejected".to_owned(), "email_of_deleted_account".to_owned()));
     assert_eq!(referral(&app, &name).await, rejected);
+}
+
+/// As where accounts are only made for addresses that are confirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a5_an_address_that_nobody_vouches_for_does_not_tell_whether_it_has_an_account() {
+    let provider = Provider::start().await;
+    let app = app(&provider).await;
+    app.register("ada", None).await.expect(201);
+    let config = api::Config::read(app.settings.settings()).unwrap();
+    let (keys, policy) = (&config.common.keys, config.common.referrals);
+    let newcomer = Newcomer { claim: None, known_as: Vec::new(), may_be_unverified: false };
+    for (name, email_verified) in [("ada", false), ("nobody", false), ("grace", true)] {
+        let profile = Profile {
+            provider: "acme".to_owned(),
+            issuer: provider.issuer().to_owned(),
+            subject: name.to_owned(),
+            email: Some(Email::parse(&format!("{name}@example.org")).unwrap()),
+            email_verified,
+            names: vec![name.to_owned()],
+        };
+        let (pool, now) = (app.database.pool(1), app.clock.now());
+        let arrival =
+            identities::sign_in(&pool, now, keys, policy, &profile, &newcomer, &Trace::default()).await;
+        match arrival {
+            Ok(arrival) => assert!(email_verified && arrival.registered.is_some(), "{name}"),
+            Err(IdentityError::EmailMissing) => assert!(!email_verified, "{name}"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
 }
