@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test contract jwks-test bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test bench migrate check-ledger doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -20,7 +20,7 @@ check: ## all that has to hold before a change lands: layers, format, lints, doc
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## clippy, and the api without its GPL-3.0 dependency
+lint: ## clippy, and the api without its optional parts
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo check -p api --no-default-features --locked
 
@@ -32,6 +32,9 @@ e2e: ## the end-to-end tests only: several real processes, killed and cut off (T
 
 browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
 	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
+
+oidc-test: ## signing in with an independent OpenID Provider (needs Node 20; npm brings the provider)
+	@deploy/dev/oidc-test
 
 contract: ## a running api against its OpenAPI document (needs schemathesis, from PyPI)
 	@deploy/dev/contract $(T)

@@ -21,6 +21,7 @@ pub mod dump;
 pub mod guard;
 pub mod keys;
 pub mod process;
+pub mod provider;
 pub mod redis;
 pub mod smtp;
 pub mod stack;

@@ -144,7 +144,7 @@ export function wireForm(form, submit) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") return;
-    const fields = all("input[name]", form);
+    const fields = all("input[name]:enabled", form);
     fields.forEach(clearField);
     summarise(form, "");
     const empty = fields.filter((field) => field.required && field.value === "");
@@ -288,6 +288,18 @@ const forms = {
     wireToken(form, (token) => call("POST", "/api/verify-email/", { token }));
   },
 };
+
+// The way to an identity provider takes a code along that was typed, and is checked, like the form does.
+for (const link of all("a[data-provider]")) {
+  link.addEventListener("click", () => {
+    const field = find("#referral_code");
+    const url = new URL(link.href);
+    const typed = field?.value.trim() ?? "";
+    if (typed === (url.searchParams.get("referral") ?? "")) return;
+    url.search = typed === "" ? "" : `?referral_code=${encodeURIComponent(typed)}`;
+    link.href = url.href;
+  });
+}
 
 for (const form of all("form[data-form]")) forms[form.dataset.form]?.(form);
 

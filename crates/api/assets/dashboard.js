@@ -146,6 +146,61 @@ function showStats(stats) {
   );
 }
 
+// --- Ways to sign in -------------------------------------------------------------------------
+
+/** A button that does something to the ways to sign in, and says what became of it. */
+function wayButton(label, work) {
+  const button = make("button", "", label);
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    say("identities", "");
+    try {
+      await work();
+    } catch (failure) {
+      if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
+      else say("identities", failureText(failure));
+    }
+  });
+  return button;
+}
+
+function identityRow(identity) {
+  const unlink = wayButton(`Remove ${identity.title}`, async () => {
+    await call("DELETE", `/api/me/identities/${identity.id}/`, undefined, session);
+    await showIdentities();
+    say("identities", `${identity.title} signs in no more.`);
+  });
+  const email = identity.email ? `, ${identity.email}` : null;
+  return make("li", "", make("span", "who", identity.title), unlink, make("span", "meta", "since ", when(identity.created_at), email));
+}
+
+function linkButton(provider) {
+  return wayButton(`Link ${provider.title}`, async () => {
+    const { authorization_url: url } = await call("POST", `/api/me/identities/${provider.name}/`, { next: "/dashboard#account" }, session);
+    location.assign(url);
+  });
+}
+
+/** A field that is not asked for is not sent. */
+function askFor(password) {
+  for (const part of document.querySelectorAll("[data-when=password], [data-when=no-password]")) {
+    part.hidden = (part.dataset.when === "password") !== password;
+    for (const field of part.querySelectorAll("input")) field.disabled = part.hidden;
+  }
+  fill("password-title", password ? "Change password" : "Set a password");
+}
+
+async function showIdentities() {
+  const [{ items, has_password: password }, providers] = await Promise.all([
+    call("GET", "/api/me/identities/", undefined, session),
+    call("GET", "/api/oauth/providers/"),
+  ]);
+  find("[data-list=identities]").replaceChildren(...items.map(identityRow));
+  find("[data-list=providers]").replaceChildren(...providers.items.map(linkButton));
+  find("[data-show=identities]").hidden = items.length === 0 && providers.items.length === 0;
+  askFor(password);
+}
+
 // --- Doing things ----------------------------------------------------------------------------
 
 const signedOut = (failure) => failure instanceof Failure && failure.code === "unauthenticated";
@@ -212,6 +267,7 @@ const passwordForm = find("[data-form=change-password]");
 wireForm(passwordForm, async (values) => {
   await change("POST", "/api/me/password/", values);
   passwordForm.reset();
+  askFor(true);
   passwordForm.closest("details").open = false;
   find("#change-password summary").focus();
   say("password", "Your password is changed. Your other devices are logged out.");
@@ -266,6 +322,7 @@ try {
   await Promise.all([
     call("GET", "/api/me/", undefined, session).then(showAccount),
     call("GET", "/api/referral-stats/", undefined, session).then(showStats),
+    showIdentities(),
     pager("referrals", "/api/referrals/", referralRow)(),
     pager("rewards", "/api/rewards/", rewardRow)(),
   ]);

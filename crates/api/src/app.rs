@@ -13,12 +13,14 @@ use domain::redis::Redis;
 
 use crate::auth::browser::Browser;
 use crate::auth::cookies::Cookies;
+use crate::auth::handoff::Handoffs;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
+use crate::oidc::Providers;
 use crate::passwords::Breaches;
 use crate::problem::Problem;
 use crate::streams::Streams;
@@ -40,6 +42,10 @@ pub struct State {
     pub cookies: Cookies,
     /// What browsers remember for us.
     pub browser: Browser,
+    /// Where people may sign in.
+    pub providers: Providers,
+    /// Their sign-ins there, as browsers remember them.
+    pub handoffs: Handoffs,
     /// The queues that the relay pushes to.
     pub queues: Queues,
     /// Tells the relay that a job was promised.
@@ -84,6 +90,8 @@ impl State {
             jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
+            providers: Providers::new(&config, &clock)?,
+            handoffs: Handoffs::new(cookies, &common.keys.token),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),

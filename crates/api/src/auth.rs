@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod browser;
 pub mod cookies;
 pub mod csrf;
+pub mod handoff;
 pub mod jwt;
 pub mod second_factor;
 pub mod sessions;

@@ -1,5 +1,7 @@
 //! The settings of the api.
 
+pub(crate) mod oidc;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +14,8 @@ use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 
 use crate::auth::jwt::{ACCESS_LIFETIME, Ed25519Key};
+
+pub use oidc::{Protocol, ProviderConfig};
 
 /// The largest body, in bytes. Nothing here needs more than a few hundred.
 pub const BODY_LIMIT: u64 = 64 * 1024;
@@ -92,6 +96,8 @@ pub struct Config {
     pub drain: Duration,
     /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
     pub mail_dir: PathBuf,
+    /// `OIDC_*`: the identity providers that people may sign in with.
+    pub providers: Vec<ProviderConfig>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
     /// Whether a password is hashed for an account that does not exist too. Not a setting: the test that compares the
@@ -141,6 +147,7 @@ impl Config {
         let password_breach_url = breach_url(settings, production);
         let drain = number(settings, "DRAIN_SECONDS", if production { 5 } else { 0 }, 0..=3_600);
         let mail_dir = settings.or("MAIL_DIR", PathBuf::from(".dev/mail"), "a directory");
+        let providers = oidc::read(settings, production);
         Some(Self {
             common: common?,
             http_addr: http_addr?,
@@ -160,6 +167,7 @@ impl Config {
             password_breach_url,
             drain: Duration::from_secs(drain?),
             mail_dir: mail_dir?,
+            providers: providers?,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
         })

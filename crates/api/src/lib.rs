@@ -13,6 +13,8 @@ pub mod cursor;
 pub mod hashing;
 pub mod limits;
 pub mod middleware;
+pub mod oidc;
+pub mod own_path;
 pub mod pages;
 pub mod passwords;
 pub mod problem;

@@ -17,13 +17,13 @@ use std::future::ready;
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::app::Shared;
+use crate::app::{Shared, State};
 use crate::problem::Problem;
 use crate::routes::Row;
 use site::Site;
 
 /// What a page handler answers.
-type Page = Result<HttpResponse, Problem>;
+pub(crate) type Page = Result<HttpResponse, Problem>;
 
 /// The rows of the pages in the route table.
 pub(crate) fn rows() -> Vec<Row> {
@@ -48,6 +48,11 @@ pub(crate) fn rows() -> Vec<Row> {
         Row::page("/dev/mail/{file}", mailbox::read).in_development(),
         Row::page("/dev/mail/{file}/html", mailbox::html_part).in_development(),
     ]
+}
+
+/// The page about a sign-in with an identity provider that failed; its status is the caller's to set.
+pub(crate) fn sign_in_failed(state: &State, problem: &Problem) -> Page {
+    account::sign_in_failed(Site::of(state), problem)
 }
 
 /// A page that is rendered from its request alone.

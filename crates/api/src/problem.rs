@@ -146,6 +146,16 @@ impl Problem {
         self
     }
 
+    /// A member of its own.
+    pub fn member_of(&self, name: &str) -> Option<&serde_json::Value> {
+        self.members.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// What happened this time, for people.
+    pub fn words(&self) -> &str {
+        self.detail.as_deref().unwrap_or(self.code.title())
+    }
+
     /// Its code.
     pub fn code(&self) -> Code {
         self.code
@@ -168,7 +178,7 @@ impl Problem {
             r#type: format!("{origin}/problems/{slug}"),
             title: self.code.title(),
             status: self.code.status().as_u16(),
-            detail: self.detail.as_deref().unwrap_or(self.code.title()),
+            detail: self.words(),
             code: slug,
             request_id,
             errors: self.errors.iter().take(REPORTED_FIELDS).map(FieldBody::from).collect(),

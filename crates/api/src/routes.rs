@@ -18,7 +18,10 @@ mod me;
 mod me_email;
 mod me_export;
 mod me_factors;
+mod me_identities;
+mod oauth;
 mod openapi;
+mod proof;
 mod referral_codes;
 mod referral_series;
 mod referral_stats;
@@ -193,8 +196,17 @@ pub fn table() -> Vec<Row> {
         Row::new(delete.clone(), "/api/me/factors/totp/", User, me_factors::remove).limited(policy::FACTOR),
         Row::new(post.clone(), "/api/me/factors/totp/confirm/", User, me_factors::confirm)
             .limited(policy::FACTOR),
-        Row::new(post, "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
+        Row::new(post.clone(), "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
             .limited(policy::FACTOR),
+        Row::new(get.clone(), "/api/me/identities/", User, me_identities::get),
+        Row::new(post, "/api/me/identities/{identity}/", User, me_identities::post)
+            .limited(policy::PASSWORD_CHECK),
+        Row::new(delete.clone(), "/api/me/identities/{identity}/", User, me_identities::delete),
+        Row::new(get.clone(), "/api/oauth/providers/", Public, oauth::providers),
+        Row::new(get.clone(), "/api/oauth/{provider}/start/", Public, oauth::start)
+            .limited(policy::OAUTH_START),
+        Row::new(get.clone(), "/api/oauth/{provider}/callback/", Public, oauth::callback)
+            .limited(policy::OAUTH_CALLBACK),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),

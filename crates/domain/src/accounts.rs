@@ -50,8 +50,8 @@ pub struct NewAccount {
     pub email: Email,
     /// The name.
     pub username: Username,
-    /// The hash of the password, a PHC string.
-    pub password_hash: String,
+    /// The hash of the password, a PHC string; none for whoever signs in with an identity provider.
+    pub password_hash: Option<String>,
     /// The code or link that the person came with.
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
@@ -108,6 +108,26 @@ pub async fn register(
     let registered = create(&mut tx, now, keys, policy, &new, None).await?;
     verification::issue(&mut tx, now, registered.account.id, &new.email, new.trace.request_id).await?;
     tx.commit().await?;
+    Ok(registered)
+}
+
+/// Makes an account that an identity provider vouches for: with no confirmation to ask for if it vouches for the address
+/// too. A referral that waits for that is settled next.
+pub(crate) async fn register_vouched(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: NewAccount,
+    email_verified: bool,
+) -> Result<Registered, RegisterError> {
+    let registered = create(tx, now, keys, policy, &new, email_verified.then_some(now)).await?;
+    let (id, request_id) = (registered.account.id, new.trace.request_id);
+    if email_verified {
+        referrals::verified(tx, now, id, request_id).await?;
+    } else {
+        verification::issue(tx, now, id, &new.email, request_id).await?;
+    }
     Ok(registered)
 }
 
@@ -193,6 +213,11 @@ pub async fn own_credentials(pool: &Pool, user_id: Uuid) -> Result<Option<Creden
     Ok(store::credentials_by_id(&mut connection, user_id).await?)
 }
 
+/// The credentials of a live account, inside a transaction.
+pub(crate) async fn credentials_in(tx: &mut Tx, user_id: Uuid) -> Result<Option<Credentials>, DbError> {
+    Ok(store::credentials_by_id(tx, user_id).await?)
+}
+
 /// A live account.
 pub async fn find(pool: &Pool, user_id: Uuid) -> Result<Option<Account>, DbError> {
     let mut connection = db::get(pool).await?;
@@ -255,7 +280,7 @@ impl From<crate::db::QueryError> for GuardedError {
     }
 }
 
-/// Sets a new password after the old one was checked against `checked`. Every session but `keep` ends, mail tokens are
+/// Sets a new password after the holder of `checked` proved to be that. Every session but `keep` ends, mail tokens are
 /// void, and the owner is told by mail. Returns the sessions that ended.
 pub async fn change_password(
     pool: &Pool,
@@ -323,7 +348,7 @@ pub async fn rehash(pool: &Pool, user_id: Uuid, old: &str, new: &str) -> Result<
     Ok(store::rehash(&mut connection, user_id, old, new).await?)
 }
 
-/// Deletes an account after its password was checked. The row stays, without personal data: the address becomes a keyed
+/// Deletes an account after its holder proved to be that. The row stays, without personal data: the address becomes a keyed
 /// hash, the name and the code stay taken, sessions end, pending referrals on either side are rejected, and what credits
 /// are left is closed by a forfeit. Returns the sessions that ended.
 pub async fn delete(
@@ -365,6 +390,7 @@ async fn erase(
     email_change::forget(tx, user_id, &email, &address_hash).await?;
     pending::forget(tx, user_id, &address_hash).await?;
     crate::factors::forget(tx, user_id).await?;
+    crate::identities::forget(tx, user_id).await?;
     referrals::close_for_deleted(tx, now, user_id).await?;
     rewards::forfeit_credits(tx, now, user_id).await?;
     // The system removes what nobody ever confirmed: that says nothing about who has the address.

@@ -92,6 +92,9 @@ events! {
     FactorFailed = "factor_failed", "A code of the second factor was wrong, or used before.";
     RecoveryCodeUsed = "recovery_code_used", "A recovery code stood in for the second factor.";
     RecoveryCodesRenewed = "recovery_codes_renewed", "New recovery codes replaced the old ones.";
+    ProviderVouched = "provider_vouched", "An identity provider said that this is the holder.";
+    IdentityLinked = "identity_linked", "An account at an identity provider may sign in from now on.";
+    IdentityUnlinked = "identity_unlinked", "An account at an identity provider may sign in no more.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
 }
 

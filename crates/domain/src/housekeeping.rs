@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, factors, outbox, recovery, sessions};
+use crate::{accounts, audit, factors, identities, outbox, recovery, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -37,7 +37,8 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await?
             + accounts::purge_email_changes(pool, before).await?
-            + recovery::purge(pool, before).await?,
+            + recovery::purge(pool, before).await?
+            + identities::purge(pool, before).await?,
         factors: factors::purge(pool, now - factors::PENDING_LIFETIME).await?,
         registrations: accounts::purge_pending(pool, now).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,

@@ -12,6 +12,7 @@ pub mod db;
 pub mod export;
 pub mod factors;
 pub mod housekeeping;
+pub mod identities;
 pub mod outbox;
 pub mod page;
 pub mod queue;

@@ -298,6 +298,26 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    identities (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        provider -> Text,
+        issuer -> Text,
+        subject -> Text,
+        email -> Nullable<Text>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    spent_states (state_hash) {
+        state_hash -> Binary,
+        expires_at -> Timestamptz,
+    }
+}
+
 diesel::joinable!(referral_counters -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 
@@ -325,4 +345,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     recovery_codes,
     outbox,
     security_events,
+    identities,
+    spent_states,
 );

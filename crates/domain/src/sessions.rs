@@ -116,10 +116,10 @@ pub async fn find_live(
     Ok(found)
 }
 
-/// When somebody signed in to a session.
-pub async fn started_at(pool: &Pool, id: Uuid) -> Result<Option<DateTime<Utc>>, DbError> {
+/// When the holder of a session signed in.
+pub async fn signed_in_at(pool: &Pool, id: Uuid) -> Result<Option<DateTime<Utc>>, DbError> {
     let mut connection = db::get(pool).await?;
-    Ok(store::started_at(&mut connection, id).await?)
+    Ok(store::created_at(&mut connection, id).await?)
 }
 
 /// Why a session did not go on.

@@ -106,6 +106,7 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendFactorAdded { user_id } => mail::factor_added(context, lease, *user_id).await,
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,
         Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
+        Job::SendIdentityLinked { identity_id } => mail::identity_linked(context, lease, *identity_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::ExpireAccounts {} => maintenance::expire_accounts(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,

@@ -101,9 +101,15 @@ pub const EMAIL_CHANGE: &[Policy] = &[Policy::new("email-change-account", By::Su
 /// Exporting one's data, which reads every table.
 pub const EXPORT: &[Policy] = &[Policy::new("export-account", By::Subject, 5, minutes(60))];
 
+/// Being sent to an identity provider.
+pub const OAUTH_START: &[Policy] = &[Policy::new("oauth-start-address", By::Address, 60, minutes(5))];
+
+/// Coming back from an identity provider, which costs requests to it.
+pub const OAUTH_CALLBACK: &[Policy] = &[Policy::new("oauth-callback-address", By::Address, 60, minutes(5))];
+
 /// The lists that one route has for itself.
 pub const OF_ONE_ROUTE: &[&[Policy]] =
-    &[LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT];
+    &[LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT, OAUTH_START, OAUTH_CALLBACK];
 
 /// The lists that several routes share, and one count with them.
 pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR];

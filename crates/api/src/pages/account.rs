@@ -11,6 +11,7 @@ use url::form_urlencoded;
 use super::Page;
 use super::html::{self, Keep};
 use super::site::Site;
+use crate::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "register.html")]
@@ -29,6 +30,14 @@ struct RegisterConfirm<'a> {
 #[template(path = "login.html")]
 struct Login<'a> {
     site: Site<'a>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in_failed.html")]
+struct SignInFailed<'a> {
+    site: Site<'a>,
+    title: &'a str,
+    detail: &'a str,
 }
 
 #[derive(Template)]
@@ -69,6 +78,12 @@ pub(super) fn register_confirm(site: Site<'_>, _: &HttpRequest) -> Page {
 /// `/login`
 pub(super) fn login(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&Login { site }, Keep::Checked)
+}
+
+/// What went wrong with an identity provider.
+pub(super) fn sign_in_failed(site: Site<'_>, problem: &Problem) -> Page {
+    let (title, detail) = (problem.code().title(), problem.words());
+    html::render(&SignInFailed { site, title, detail }, Keep::Never)
 }
 
 /// `/forgot-password`
@@ -112,6 +127,7 @@ fn referral(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oidc::Providers;
 
     #[test]
     fn only_a_plausible_code_is_taken_from_the_link() {
@@ -135,6 +151,7 @@ mod tests {
             password_min_length: 8,
             verified_registration: false,
             version: "v",
+            providers: &Providers::default(),
         };
         let page = Register { site, referral: "\"><script>alert(1)</script>" };
         let body = page.render().unwrap();

@@ -5,6 +5,7 @@ use domain::config::AppEnv;
 use super::assets;
 use crate::app::State;
 use crate::config::Registration;
+use crate::oidc::Providers;
 
 /// The installation, as templates see it.
 #[derive(Clone, Copy)]
@@ -17,6 +18,8 @@ pub(super) struct Site<'a> {
     pub(super) password_min_length: usize,
     /// Whether an account exists only once its address is confirmed (`REGISTRATION=verified`).
     pub(super) verified_registration: bool,
+    /// The identity providers that people may sign in with.
+    pub(super) providers: &'a Providers,
     /// The version in the addresses of the assets.
     pub(super) version: &'static str,
 }
@@ -29,6 +32,7 @@ impl<'a> Site<'a> {
             development: state.config.common.env == AppEnv::Development,
             version: assets::version(),
             verified_registration: state.config.registration == Registration::Verified,
+            providers: &state.providers,
             password_min_length: state.config.password_min_length,
         }
     }

@@ -47,6 +47,8 @@ problem_codes! {
         "Send one JSON object, in UTF-8, as RFC 8259 has it. `detail` names the line and column where reading stopped.";
     InvalidToken = "invalid_token", BAD_REQUEST, "This link is not valid any more",
         "The token is unknown, used, expired or malformed; which of these is not told. Ask for a new mail.";
+    InvalidState = "invalid_state", BAD_REQUEST, "This sign-in was not begun in this browser, or is over",
+        "A sign-in with an identity provider has to come back to the browser that began it, once, and within ten minutes. Begin again.";
     InvalidCursor = "invalid_cursor", BAD_REQUEST, "The cursor is not valid",
         "A cursor is opaque: send `next_cursor` of the page before exactly as it was, with the same filters, or none for the first page.";
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Signing in is needed",
@@ -59,12 +61,14 @@ problem_codes! {
         "A code of the app is good once, while the app shows it and half a minute more; a recovery code is good once. Wait for the next code of the app, and see that the clock of its device is right.";
     InvalidChallenge = "invalid_challenge", UNAUTHORIZED, "The sign-in has to start over",
         "The challenge is older than five minutes, or the account changed meanwhile. Start again at `/api/login/`.";
+    ProviderRefused = "provider_refused", UNAUTHORIZED, "The identity provider did not say who you are",
+        "The sign-in was given up there, or what came back from there cannot be believed. Try again, or sign in another way.";
+    RecentSignInNeeded = "recent_sign_in_needed", FORBIDDEN, "Sign in again to do this",
+        "This account has no password to ask for, or none was sent: what you ask for wants a sign-in of the last ten minutes.";
     CsrfFailed = "csrf_failed", FORBIDDEN, "The request does not prove that it comes from our own pages",
         "A request that changes something and carries cookies needs an `X-CSRF-Token` header with the value of the CSRF cookie (or of `csrf_token` in the reply of the login), and may only come from an allowed origin. Clients outside a browser use the bearer transport, which needs no such token.";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed",
         "You are signed in, but this needs a right that your account does not have.";
-    FreshSignInRequired = "fresh_sign_in_required", FORBIDDEN, "This wants a sign-in of just now",
-        "The account has no password that could be asked for. Sign in again, and do this within ten minutes.";
     NotFound = "not_found", NOT_FOUND, "There is nothing here",
         "The path is unknown, or the thing it names does not exist or is not yours.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method",
@@ -72,17 +76,23 @@ problem_codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The body took too long to arrive",
         "The whole body must arrive within ten seconds. The connection is closed; send the request again on a new one.";
     EmailTaken = "email_taken", CONFLICT, "There is an account with this e-mail address",
-        "Log in instead, or ask for a new password.";
+        "Log in instead, or ask for a new password. An identity provider is linked to an account after signing in to it: by its address only when both sides have confirmed that.";
     UsernameTaken = "username_taken", CONFLICT, "This username is taken",
         "Choose another one. Names that look alike count as the same.";
     FactorExists = "factor_exists", CONFLICT, "There is a second factor already",
         "An account has one authenticator app at most: remove it first.";
+    IdentityTaken = "identity_taken", CONFLICT, "This account at the provider belongs to somebody else here",
+        "It signs in to another account. Unlink it there first, or use another one.";
+    LastWayIn = "last_way_in", CONFLICT, "Nobody could sign in to this account any more",
+        "Set a password, or link another identity provider, and try again.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has 64 KiB at most.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",
         "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.";
     Validation = "validation", UNPROCESSABLE_ENTITY, "Some fields are not valid",
         "`errors` lists every field that is not valid: `pointer` names it (JSON Pointer into the body, or `?name` for a query parameter), `code` says why.";
+    EmailMissing = "email_missing", UNPROCESSABLE_ENTITY, "The identity provider told no e-mail address",
+        "An account needs an e-mail address. Allow the provider to tell it, confirm it there, or register with a password.";
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests",
         "Wait as many seconds as `Retry-After` says. `RateLimit-Policy` and `RateLimit` tell the limits and what is left of them.";
     HeaderFieldsTooLarge = "header_fields_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many headers, or too large ones",

@@ -8,6 +8,7 @@ use domain::accounts::{
 };
 use domain::db::DbError;
 use domain::factors::{self, FactorError};
+use domain::identities::{IdentityError, UnlinkError};
 use domain::recovery::ResetError;
 use domain::referrals::MalformedCode;
 use domain::sessions::{RefreshError, StartError};
@@ -63,6 +64,31 @@ impl From<StartError> for Problem {
         match error {
             StartError::Overtaken => Self::new(Code::InvalidCredentials),
             StartError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Refused => Self::new(Code::ProviderRefused).because(error),
+            IdentityError::EmailTaken => Self::new(Code::EmailTaken).detail(
+                "There is an account with this e-mail address. Log in to it, confirm the address, and link the provider there.",
+            ),
+            IdentityError::EmailMissing => Self::new(Code::EmailMissing),
+            IdentityError::UsernameTaken => Self::new(Code::UsernameTaken),
+            IdentityError::Taken => Self::new(Code::IdentityTaken),
+            IdentityError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<UnlinkError> for Problem {
+    fn from(error: UnlinkError) -> Self {
+        match error {
+            UnlinkError::NoSuchIdentity => Self::new(Code::NotFound),
+            UnlinkError::LastWayIn => Self::new(Code::LastWayIn),
+            UnlinkError::Db(error) => error.into(),
         }
     }
 }

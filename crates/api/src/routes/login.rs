@@ -91,23 +91,3 @@ async fn check(
     }
     Ok(Some(credentials))
 }
-
-/// The credentials of a signed-in user who typed the password again.
-pub(super) async fn check_again(
-    state: &State,
-    throttle: &Throttle,
-    user_id: uuid::Uuid,
-    password: Password,
-) -> Result<Credentials, Problem> {
-    let wrong = || Problem::new(Code::InvalidCredentials);
-    let attempt = Attempt::to_prove_again(throttle.clone(), user_id).await?;
-    let credentials = accounts::own_credentials(&state.pool, user_id).await?.ok_or_else(wrong)?;
-    let hash = credentials.password_hash.as_deref().ok_or_else(wrong)?;
-    let verdict = state.hasher.verify(password.into_secret(), hash).await?;
-    if !verdict.ok {
-        attempt.failed().await;
-        return Err(wrong());
-    }
-    attempt.succeeded().await;
-    Ok(credentials)
-}

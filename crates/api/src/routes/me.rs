@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use domain::accounts::{self, Password, Username};
 use utoipa::ToSchema;
 
-use super::login::check_again;
+use super::proof;
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::{Caller, Transport};
@@ -28,13 +28,13 @@ pub(super) struct Patch {
     username: String,
 }
 
-/// Whoever deletes an account proves to be its owner.
+/// Whoever deletes an account proves to be its owner: by the password, or without one by a sign-in of the last ten minutes.
 #[derive(ToSchema)]
 #[schema(as = MeDelete)]
 #[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
 pub(super) struct Delete {
     #[schema(min_length = 1, max_length = 128, format = Password)]
-    password: String,
+    password: Option<String>,
 }
 
 /// The old password and the new one.
@@ -42,8 +42,9 @@ pub(super) struct Delete {
 #[schema(as = MePassword)]
 #[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
 pub(super) struct NewPassword {
+    /// Not needed for the first one, which wants a sign-in of the last ten minutes.
     #[schema(min_length = 1, max_length = 128, format = Password)]
-    current_password: String,
+    current_password: Option<String>,
     #[schema(min_length = 8, max_length = 128, format = Password, example = "Vq7-tangerine-kiln")]
     password: String,
 }
@@ -92,9 +93,10 @@ pub(super) async fn delete(
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let password = fields.parse("password", Password::typed);
+    let credentials = proof::credentials(&state, caller).await?;
+    let password = proof::field(&mut fields, "password", &credentials);
     let password = fields.finish(password)?;
-    let checked = check_again(&state, &throttle, caller.user_id, password).await?;
+    let checked = proof::check(&state, &throttle, caller, credentials, password).await?;
     let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked, &trace).await?;
     state.sessions.forget(&ended).await;
     tracing::info!(user_id = %caller.user_id, "an account was deleted");
@@ -107,7 +109,8 @@ pub(super) async fn delete(
 
 /// Change the password
 ///
-/// Every other session ends, and a notice is mailed.
+/// Or set the first one, of an account that was made with an identity provider. Every other session ends, and a notice is
+/// mailed.
 #[utoipa::path(
     post, path = "/api/me/password/", tag = "accounts", request_body = NewPassword,
     responses((status = 204, description = "The password is changed")),
@@ -122,12 +125,13 @@ pub(super) async fn password(
     let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
     let own = [account.email.as_str(), account.username.as_str()];
     let shortest = state.config.password_min_length;
-    let current = fields.parse("current_password", Password::typed);
+    let credentials = proof::credentials(&state, caller).await?;
+    let current = proof::field(&mut fields, "current_password", &credentials);
     let new =
         fields.parse("password", |text| Password::choose(text, shortest, &own).map_err(Complaint::from));
     let (current, new) = fields.finish((current, new))?;
 
-    let checked = check_again(&state, &throttle, caller.user_id, current).await?;
+    let checked = proof::check(&state, &throttle, caller, credentials, current).await?;
     let hash = passwords::hash_chosen(&state, new).await?;
     let now = state.clock.now();
     let ended =

@@ -1,10 +1,10 @@
 //! `POST /api/me/email/`: asks for another e-mail address.
 
 use actix_web::HttpResponse;
-use domain::accounts::{self, Email, Password};
+use domain::accounts::{self, Email};
 use utoipa::ToSchema;
 
-use super::login::check_again;
+use super::proof;
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
@@ -47,11 +47,12 @@ pub(super) async fn post(
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let email = fields.parse("email", Email::parse);
-    let password = fields.parse("password", Password::typed);
+    let credentials = proof::credentials(&state, caller).await?;
+    let password = proof::field(&mut fields, "password", &credentials);
     let (email, password) = fields.finish((email, password))?;
 
     throttle.admit(&caller.user_id.to_string()).await?;
-    let checked = check_again(&state, &throttle, caller.user_id, password).await?;
+    let checked = proof::check(&state, &throttle, caller, credentials, password).await?;
     let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
     if account.email == email.as_str() {
         let complaint = Complaint::new(FieldCode::InvalidValue, "This is your address already.");

@@ -5,10 +5,9 @@
 //! last ten minutes counts, which took whatever that account signs in with.
 
 use actix_web::{HttpRequest, HttpResponse};
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::accounts::{self, Credentials, Password};
+use chrono::{DateTime, Utc};
+use domain::accounts::{self, Credentials};
 use domain::factors::{self, Code as FactorCode, RecoveryCode, TotpCode};
-use domain::sessions;
 use fast_qr::convert::svg::SvgBuilder;
 use fast_qr::qr::QRBuilder;
 use serde::Serialize;
@@ -16,16 +15,13 @@ use url::Url;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::login::check_again;
+use super::proof;
 use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::{Caller, second_factor};
 use crate::body::Fields;
 use crate::limits::Throttle;
-use crate::problem::{Code, FieldCode, Problem};
-
-/// How long ago somebody without a password may have signed in.
-const FRESH: TimeDelta = TimeDelta::minutes(10);
+use crate::problem::Problem;
 
 /// Whoever adds a factor proves to be the owner.
 #[derive(ToSchema)]
@@ -140,7 +136,7 @@ pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, P
 #[utoipa::path(
     post, path = "/api/me/factors/totp/", tag = "accounts", request_body = Enrol,
     responses((status = 201, description = "The secret of the app", body = Enrolment),
-              (status = 403, description = "`fresh_sign_in_required`, or `csrf_failed`", body = crate::problem::Schema,
+              (status = 403, description = "`recent_sign_in_needed`, or `csrf_failed`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
               (status = 409, description = "`factor_exists`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
@@ -151,9 +147,10 @@ pub(super) async fn enrol(
     throttle: Throttle,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let password = fields.parse_optional("password", Password::typed);
+    let credentials = proof::credentials(&state, caller).await?;
+    let password = proof::field(&mut fields, "password", &credentials);
     let password = fields.finish(password)?;
-    let checked = prove_owner(&state, &throttle, caller, password).await?;
+    let checked = proof::check(&state, &throttle, caller, credentials, password).await?;
     let issuer = Url::parse(state.origin()).ok().and_then(|url| url.host_str().map(str::to_owned));
     let issuer = issuer.unwrap_or_else(|| "Trellis".to_owned());
     let (now, keys) = (state.clock.now(), &state.keys().factor);
@@ -210,7 +207,7 @@ pub(super) async fn confirm(
     responses((status = 200, description = "The recovery codes, shown this once", body = RecoveryCodes),
               (status = 401, description = "`invalid_credentials` or `invalid_code`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
-              (status = 403, description = "`fresh_sign_in_required`, or `csrf_failed`", body = crate::problem::Schema,
+              (status = 403, description = "`recent_sign_in_needed`, or `csrf_failed`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
               (status = 404, description = "There is no second factor", body = crate::problem::Schema,
                content_type = "application/problem+json")),
@@ -242,7 +239,7 @@ pub(super) async fn renew_codes(
     responses((status = 204, description = "Signing in takes no code any more"),
               (status = 401, description = "`invalid_credentials` or `invalid_code`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
-              (status = 403, description = "`fresh_sign_in_required`, or `csrf_failed`", body = crate::problem::Schema,
+              (status = 403, description = "`recent_sign_in_needed`, or `csrf_failed`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
               (status = 404, description = "There is no second factor", body = crate::problem::Schema,
                content_type = "application/problem+json")),
@@ -273,28 +270,9 @@ async fn prove_change(
     caller: Caller,
     mut fields: Fields,
 ) -> Result<(Credentials, FactorCode), Problem> {
-    let password = fields.parse_optional("password", Password::typed);
+    let credentials = proof::credentials(state, caller).await?;
+    let password = proof::field(&mut fields, "password", &credentials);
     let code = fields.parse("code", FactorCode::parse);
     let (password, code) = fields.finish((password, code))?;
-    Ok((prove_owner(state, throttle, caller, password).await?, code))
-}
-
-/// The credentials of the caller, who typed the password again, or has none and signed in just now.
-async fn prove_owner(
-    state: &State,
-    throttle: &Throttle,
-    caller: Caller,
-    password: Option<Password>,
-) -> Result<Credentials, Problem> {
-    if let Some(password) = password {
-        return check_again(state, throttle, caller.user_id, password).await;
-    }
-    let credentials = accounts::own_credentials(&state.pool, caller.user_id).await?;
-    let credentials = credentials.ok_or_else(Problem::unauthenticated)?;
-    if credentials.password_hash.is_some() {
-        return Err(Problem::field("/password", FieldCode::Required));
-    }
-    let started = sessions::started_at(&state.pool, caller.session_id).await?;
-    let fresh = started.is_some_and(|started| state.clock.now() - started < FRESH);
-    if fresh { Ok(credentials) } else { Err(Problem::new(Code::FreshSignInRequired)) }
+    Ok((proof::check(state, throttle, caller, credentials, password).await?, code))
 }

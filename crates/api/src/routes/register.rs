@@ -120,7 +120,7 @@ pub(super) async fn post(
         state.wake.wake();
         return Ok(HttpResponse::Accepted().finish());
     };
-    let password_hash = passwords::hash_chosen(&state, password).await?;
+    let password_hash = Some(passwords::hash_chosen(&state, password).await?);
     let new = NewAccount { email, username, password_hash, claim, known_as, trace };
     let policy = state.config.common.referrals;
     let registered = accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
@@ -134,15 +134,23 @@ pub(super) fn known_as(state: &State, request: &HttpRequest, caller: MaybeCaller
 }
 
 /// Answers that an account was made.
-pub(super) async fn made(state: &State, Registered { account, referral }: Registered) -> HttpResponse {
+pub(super) async fn made(state: &State, registered: Registered) -> HttpResponse {
+    announce(state, &registered).await;
+    let referral = status(&registered).map(|status| Referral { status });
+    let user = User::new(state, registered.account);
+    HttpResponse::Created().json(Reply { user, referral })
+}
+
+/// What follows from a new account: its jobs are begun, and its referrer's figures are read anew.
+pub(super) async fn announce(state: &State, registered: &Registered) {
     state.wake.wake();
-    if let Some(referral) = &referral {
+    if let Some(referral) = &registered.referral {
         let entry = Entry { kind: Kind::ReferralStats, id: referral.referrer_id };
         state.cache.invalidate(entry, referral.version).await;
     }
-    let status = referral.map(|referral| referral.status.as_str());
-    tracing::info!(user_id = %account.id, referral = status, "registered an account");
-    let referral = status.map(|status| Referral { status });
-    let user = User::new(state, account);
-    HttpResponse::Created().json(Reply { user, referral })
+    tracing::info!(user_id = %registered.account.id, referral = status(registered), "registered an account");
+}
+
+fn status(registered: &Registered) -> Option<&'static str> {
+    registered.referral.as_ref().map(|referral| referral.status.as_str())
 }

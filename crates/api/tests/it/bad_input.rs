@@ -16,9 +16,11 @@ use serde_json::{Map, Value, json};
 use testkit::app::TestApp;
 use testkit::client::{Client, Reply};
 use testkit::dump;
+use testkit::provider::Provider;
 
 use fields::{Endpoint, Field, Outcome, endpoints};
 
+use crate::oauth;
 use crate::support::method;
 
 /// Requests under way at once.
@@ -29,16 +31,19 @@ struct Stage {
     app: TestApp,
     nobody: Client,
     ada: Client,
+    _provider: Provider,
 }
 
 impl Stage {
     async fn set() -> Self {
-        let mut app = TestApp::start().await;
+        let provider = Provider::start().await;
+        let mut app = oauth::trip::app(&provider).await;
+        app.start_worker();
         let ada = app.member("ada").await;
         app.verify("ada").await;
         app.jobs_done().await;
         app.stop_worker().await;
-        Self { nobody: app.client(), ada, app }
+        Self { nobody: app.client(), ada, app, _provider: provider }
     }
 
     fn client(&self, endpoint: &Endpoint) -> &Client {
@@ -67,6 +72,7 @@ impl Stage {
 }
 
 async fn send(client: &Client, method: &Method, path: &str, body: Value) -> Reply {
+    let path = &path.replace("{identity}", "acme");
     match *method {
         Method::POST => client.post(path, body).await,
         Method::PATCH => client.patch(path, body).await,
@@ -243,10 +249,11 @@ async fn a14_all_fields_that_are_wrong_are_named_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a14_what_takes_no_fields_refuses_every_field() {
+    const ID: &str = "019a0000-0000-7000-8000-000000000001";
     let stage = Stage::set().await;
     let before = stage.state().await;
     for (method, path) in fields::WITHOUT_BODY {
-        let path = &path.replace("{id}", "019a0000-0000-7000-8000-000000000001");
+        let path = &path.replace("{id}", ID).replace("{identity}", ID);
         for (body, errors) in [
             (
                 json!({ "role": "admin", "credits": 999 }),

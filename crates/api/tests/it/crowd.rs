@@ -30,7 +30,7 @@ impl<'a> Crowd<'a> {
             let new = NewAccount {
                 email: Email::parse(&format!("{username}@example.org")).unwrap(),
                 username: Username::parse(&username).unwrap(),
-                password_hash: "$argon2id$of-no-password".to_owned(),
+                password_hash: Some("$argon2id$of-no-password".to_owned()),
                 claim: Some(Claim::Typed(ReferralCode::parse(code).unwrap())),
                 known_as: Vec::new(),
                 trace: domain::audit::Trace::default(),

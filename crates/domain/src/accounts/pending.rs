@@ -219,7 +219,7 @@ pub async fn confirm_registration(
     let new = NewAccount {
         email: Email::from_stored(taken.email),
         username: chosen.username.unwrap_or_else(|| Username::from_stored(taken.username)),
-        password_hash: chosen.password_hash,
+        password_hash: Some(chosen.password_hash),
         // Whoever brought the person may have gone meanwhile, which stands in nobody's way.
         claim: claim.map(Claim::Link),
         known_as,

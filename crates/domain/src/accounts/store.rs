@@ -70,7 +70,7 @@ pub(super) async fn insert(
             users::email.eq(new.email.as_str()),
             users::email_verified_at.eq(verified_at),
             users::password_hash.eq(&new.password_hash),
-            users::password_changed_at.eq(now),
+            users::password_changed_at.eq(new.password_hash.as_ref().map(|_| now)),
             users::referral_code.eq(code.as_str()),
             users::referred_by.eq(referred_by),
             users::created_at.eq(now),

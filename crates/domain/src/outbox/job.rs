@@ -84,6 +84,12 @@ pub enum Job {
         /// Whose.
         user_id: Uuid,
     },
+    /// Mails "there is another way into your account".
+    #[serde(rename = "mail.identity_linked")]
+    SendIdentityLinked {
+        /// The row of `identities`.
+        identity_id: Uuid,
+    },
     /// Expires the referrals that waited too long.
     #[serde(rename = "maintenance.expire_referrals")]
     ExpireReferrals {},
@@ -126,7 +132,8 @@ impl Job {
             | Self::SendRefreshReused { .. }
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
-            | Self::SendRecoveryCodeUsed { .. } => QueueName::Mail,
+            | Self::SendRecoveryCodeUsed { .. }
+            | Self::SendIdentityLinked { .. } => QueueName::Mail,
             Self::ExpireReferrals {} | Self::ExpireAccounts {} | Self::Purge {} => QueueName::Maintenance,
         }
     }
@@ -146,6 +153,7 @@ impl Job {
             Self::SendFactorAdded { .. } => "mail.factor_added",
             Self::SendFactorRemoved { .. } => "mail.factor_removed",
             Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
+            Self::SendIdentityLinked { .. } => "mail.identity_linked",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
             Self::ExpireAccounts {} => "maintenance.expire_accounts",
             Self::Purge {} => "maintenance.purge",

@@ -115,7 +115,7 @@ pub(super) async fn find_live(
         .optional()
 }
 
-pub(super) async fn started_at(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DateTime<Utc>>> {
+pub(super) async fn created_at(connection: &mut Connection, id: Uuid) -> QueryResult<Option<DateTime<Utc>>> {
     sessions::table.find(id).select(sessions::created_at).first(connection).await.optional()
 }
 

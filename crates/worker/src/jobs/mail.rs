@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::accounts::{AddressMail, Notice};
 use domain::outbox::{self, Lease};
-use domain::{accounts, factors, recovery, sessions};
+use domain::{accounts, factors, identities, recovery, sessions};
 use uuid::Uuid;
 
 use super::JobError;
@@ -111,6 +111,18 @@ pub(super) async fn refresh_reused(
         return done(context, lease).await;
     };
     send(context, lease, &account.email, Mail::SessionReuse { username: account.username, at }).await
+}
+
+pub(super) async fn identity_linked(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let Some(linked) = identities::linked_mail(&context.pool, id).await? else {
+        return done(context, lease).await;
+    };
+    let Some(account) = accounts::find(&context.pool, linked.user_id).await? else {
+        return done(context, lease).await;
+    };
+    let provider = identities::title(&linked.provider);
+    let kind = Mail::IdentityLinked { username: account.username, provider, at: linked.at };
+    send(context, lease, &account.email, kind).await
 }
 
 pub(super) async fn factor_added(context: &Context, lease: &Lease, user_id: Uuid) -> Result<(), JobError> {

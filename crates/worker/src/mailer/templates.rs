@@ -99,6 +99,15 @@ pub enum Mail {
         /// How many are left.
         left: i64,
     },
+    /// Tells that an account at an identity provider may sign in from now on.
+    IdentityLinked {
+        /// Whom to greet.
+        username: String,
+        /// What people call the provider.
+        provider: String,
+        /// When it was linked.
+        at: DateTime<Utc>,
+    },
 }
 
 impl Mail {
@@ -117,6 +126,7 @@ impl Mail {
             Self::FactorAdded { .. } => "factor_added",
             Self::FactorRemoved { .. } => "factor_removed",
             Self::RecoveryCodeUsed { .. } => "recovery_code_used",
+            Self::IdentityLinked { .. } => "identity_linked",
         }
     }
 
@@ -135,6 +145,7 @@ impl Mail {
             Self::FactorAdded { .. } => "A second step protects your account",
             Self::FactorRemoved { .. } => "The second step of your account was removed",
             Self::RecoveryCodeUsed { .. } => "A recovery code was used",
+            Self::IdentityLinked { .. } => "There is a new way to sign in to your account",
         }
     }
 
@@ -182,6 +193,9 @@ impl Mail {
                 RecoveryCodeUsedText { letter }.render()?,
                 RecoveryCodeUsedHtml { title, letter }.render()?,
             )),
+            Self::IdentityLinked { .. } => {
+                Ok((IdentityLinkedText { letter }.render()?, IdentityLinkedHtml { title, letter }.render()?))
+            }
         }
     }
 
@@ -200,12 +214,15 @@ impl Mail {
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
             | Self::FactorRemoved { username, at }
-            | Self::RecoveryCodeUsed { username, at, .. } => (username, "", 0, Some(at)),
+            | Self::RecoveryCodeUsed { username, at, .. }
+            | Self::IdentityLinked { username, at, .. } => (username, "", 0, Some(at)),
         };
         let left = if let Self::RecoveryCodeUsed { left, .. } = self { *left } else { 0 };
+        let provider = if let Self::IdentityLinked { provider, .. } = self { provider } else { "" };
         Letter {
             username: one_line(username),
             sender: one_line(sender),
+            provider: one_line(provider),
             link,
             minutes,
             left,
@@ -230,6 +247,7 @@ fn one_line(name: &str) -> String {
 struct Letter<'a> {
     username: String,
     sender: String,
+    provider: String,
     link: &'a str,
     minutes: u32,
     left: i64,
@@ -270,6 +288,7 @@ pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.ht
 pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html");
 pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
 pair!(RecoveryCodeUsedText, "recovery_code_used.txt", RecoveryCodeUsedHtml, "recovery_code_used.html");
+pair!(IdentityLinkedText, "identity_linked.txt", IdentityLinkedHtml, "identity_linked.html");
 
 #[cfg(test)]
 mod tests {
@@ -281,7 +300,7 @@ mod tests {
         "https://trellis.example/reset-password?token=ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
 
     /// Those with a link come first.
-    fn all(username: &str) -> [Mail; 12] {
+    fn all(username: &str) -> [Mail; 13] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
@@ -296,7 +315,8 @@ mod tests {
             Mail::SessionReuse { username: username.clone(), at },
             Mail::FactorAdded { username: username.clone(), at },
             Mail::FactorRemoved { username: username.clone(), at },
-            Mail::RecoveryCodeUsed { username, at, left: 9 },
+            Mail::RecoveryCodeUsed { username: username.clone(), at, left: 9 },
+            Mail::IdentityLinked { username, provider: "GitHub".to_owned(), at },
         ]
     }
 
@@ -379,7 +399,7 @@ mod tests {
             format!("{:?}", all("ada")),
             "[verification, password_reset, registration, address_taken, email_change, password_changed, \
              email_change_requested, email_changed, session_reuse, factor_added, factor_removed, \
-             recovery_code_used]"
+             recovery_code_used, identity_linked]"
         );
     }
 }

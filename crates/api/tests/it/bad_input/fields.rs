@@ -7,7 +7,8 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
-pub(super) const WITHOUT_BODY: [(Method, &str); 4] = [
+pub(super) const WITHOUT_BODY: [(Method, &str); 5] = [
+    (Method::DELETE, "/api/me/identities/{identity}/"),
     (Method::POST, "/api/logout/"),
     (Method::DELETE, "/api/sessions/"),
     (Method::DELETE, "/api/sessions/{id}/"),
@@ -46,6 +47,8 @@ pub(super) enum Kind {
     FactorCode,
     /// A code of the second factor.
     TotpCode,
+    /// A path of ours to go on to.
+    OwnPath,
 }
 
 /// A field of a body.
@@ -72,8 +75,8 @@ impl Endpoint {
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
-        Challenge, Email, FactorCode, Identifier, NewPassword, Password, ReferralCode, RefreshToken, Token,
-        TotpCode, Transport, Username,
+        Challenge, Email, FactorCode, Identifier, NewPassword, OwnPath, Password, ReferralCode, RefreshToken,
+        Token, TotpCode, Transport, Username,
     };
     let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
         method,
@@ -151,19 +154,25 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("current_password", Password, required), ("password", NewPassword, required)],
         ),
-        endpoint(Method::POST, "/api/me/factors/totp/", user, &[("password", Password, optional)]),
+        endpoint(Method::POST, "/api/me/factors/totp/", user, &[("password", Password, required)]),
         endpoint(Method::POST, "/api/me/factors/totp/confirm/", user, &[("code", TotpCode, required)]),
         endpoint(
             Method::DELETE,
             "/api/me/factors/totp/",
             user,
-            &[("password", Password, optional), ("code", FactorCode, required)],
+            &[("password", Password, required), ("code", FactorCode, required)],
         ),
         endpoint(
             Method::POST,
             "/api/me/factors/recovery-codes/",
             user,
-            &[("password", Password, optional), ("code", FactorCode, required)],
+            &[("password", Password, required), ("code", FactorCode, required)],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/me/identities/{identity}/",
+            user,
+            &[("password", Password, optional), ("next", OwnPath, optional)],
         ),
     ]
 }
@@ -182,6 +191,7 @@ impl Kind {
             Self::Identifier => "ada".to_owned(),
             Self::Challenge => "A".repeat(90),
             Self::FactorCode | Self::TotpCode => "123456".to_owned(),
+            Self::OwnPath => "/dashboard".to_owned(),
         }
     }
 
@@ -243,6 +253,14 @@ impl Kind {
                 ],
                 &Code("invalid_value"),
             ),
+            Self::OwnPath => {
+                let mut bad = all(
+                    &["//evil.example", "/\\evil.example", "https:evil.example", "dashboard", "/d ", "/dé"],
+                    &Code("invalid_value"),
+                );
+                bad.push((format!("/{}", "a".repeat(600)), Code("invalid_value")));
+                bad
+            }
             Self::Identifier => {
                 let wrong = Problem(401, "invalid_credentials");
                 let mut bad = all(

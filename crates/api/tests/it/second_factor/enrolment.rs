@@ -136,7 +136,7 @@ async fn s2_without_a_password_a_sign_in_of_just_now_is_wanted() {
     // A session that goes on is none that began.
     ada.post_empty("/api/token/refresh/").await.expect(200);
     for reply in [ada.delete(TOTP, body.clone()).await, ada.post(RECOVERY_CODES, body.clone()).await] {
-        assert_eq!(reply.expect(403).code(), "fresh_sign_in_required");
+        assert_eq!(reply.expect(403).code(), "recent_sign_in_needed");
     }
     let later = "UPDATE sessions SET created_at = created_at + interval '9 minutes'";
     app.database.batch_execute(later).await.unwrap();

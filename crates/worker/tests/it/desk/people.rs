@@ -26,7 +26,7 @@ impl Desk {
         let new = NewAccount {
             email: Email::parse(email).unwrap(),
             username: Username::parse(username).unwrap(),
-            password_hash: "$argon2id$of-no-password".to_owned(),
+            password_hash: Some("$argon2id$of-no-password".to_owned()),
             claim,
             known_as: Vec::new(),
             trace: Trace::default(),
