@@ -1,6 +1,7 @@
 # Finds PostgreSQL (14 or newer) and Redis on this machine, or gets them from the system's packages.
 # Sourced by `services`. Sets PG_BIN, PG_VERSION, REDIS_SERVER, REDIS_CLI; starts nothing.
-# NEED_POSTGRES and NEED_REDIS (yes or empty) say what is wanted at all.
+# NEED_POSTGRES, NEED_REDIS and NEED_HAPROXY (yes or empty) say what is wanted at all. haproxy is the
+# load balancer of some tests, and nothing else wants it.
 # shellcheck shell=bash disable=SC2034,SC2119,SC2120
 
 PG_OLDEST=14
@@ -8,6 +9,8 @@ PG_BIN=
 PG_VERSION=
 REDIS_SERVER=
 REDIS_CLI=
+HAPROXY=
+NEED_HAPROXY=
 
 # The major version of the server in directory $1, or nothing when tools are missing there.
 pg_major() {
@@ -59,23 +62,47 @@ find_redis() {
     return 1
 }
 
+find_haproxy() {
+    local place
+    for place in "$(command -v haproxy 2>/dev/null)" /usr/sbin/haproxy \
+        /opt/homebrew/bin/haproxy /usr/local/bin/haproxy; do
+        if [ -x "$place" ]; then
+            HAPROXY=$place
+            return 0
+        fi
+    done
+    return 1
+}
+
 redis_version() { "$REDIS_SERVER" --version | sed -n 's/.* v=\([0-9.]*\).*/\1/p'; }
 
 # The Debian packages still needed; nothing when all is there.
 missing_packages() {
     [ -z "$NEED_POSTGRES" ] || find_postgres || printf 'postgresql '
     [ -z "$NEED_REDIS" ] || find_redis || printf 'redis-server '
+    [ -z "$NEED_HAPROXY" ] || find_haproxy || printf 'haproxy '
 }
 
-# ensure_found: finds both, or installs them when it may, or says the line to type.
+# ensure_found: finds all, or installs them when it may, or says the line to type. Without haproxy
+# it goes on: then the tests that want one fail, and all others run.
 ensure_found() {
+    if [ "$(missing_packages)" = 'haproxy ' ]; then
+        (NEED_POSTGRES='' NEED_REDIS='' find_or_install) ||
+            say "trellis: without haproxy (see above) the tests behind a load balancer will fail; all others run"
+        find_haproxy
+        NEED_HAPROXY=
+    fi
+    find_or_install
+}
+
+find_or_install() {
     local missing typed
     missing=$(missing_packages)
     missing=${missing% }
     if [ -n "$missing" ]; then
         if ! command -v apt-get >/dev/null 2>&1; then
-            typed="install PostgreSQL $PG_OLDEST or newer and Redis"
-            ! command -v brew >/dev/null 2>&1 || typed="type 'brew install postgresql redis'"
+            typed="install PostgreSQL $PG_OLDEST or newer, Redis and, for the tests, haproxy"
+            ! command -v brew >/dev/null 2>&1 || typed="type 'brew install postgresql redis haproxy'"
             die "missing here: $missing; $typed, then try again"
         fi
         install_packages "$missing"
@@ -84,6 +111,7 @@ ensure_found() {
     fi
     [ -z "$NEED_POSTGRES" ] || find_postgres
     [ -z "$NEED_REDIS" ] || find_redis
+    [ -z "$NEED_HAPROXY" ] || find_haproxy
 }
 
 install_packages() {

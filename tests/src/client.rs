@@ -44,12 +44,14 @@ pub struct Reply {
 impl Client {
     /// A new client of the server at `base`, such as `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Self {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(std::time::Duration::from_secs(30))
-            .build()
-            .unwrap();
-        Self { http, base: base.to_owned(), jar: Arc::default(), headers: Vec::new() }
+        Self { http: http(None), base: base.to_owned(), jar: Arc::default(), headers: Vec::new() }
+    }
+
+    /// The same browser, calling from another of this machine's addresses: any of `127.0.0.0/8` on Linux.
+    #[must_use]
+    pub fn calling_from(&self, address: &str) -> Self {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        Self { http: http(Some(address)), ..self.clone() }
     }
 
     /// The same browser at another replica.
@@ -120,6 +122,11 @@ impl Client {
     /// DELETE with JSON, with the CSRF token of the jar.
     pub async fn delete(&self, path: &str, body: Value) -> Reply {
         self.with_csrf(Method::DELETE, path, Some(body)).await
+    }
+
+    /// DELETE without a body, with the CSRF token of the jar.
+    pub async fn delete_empty(&self, path: &str) -> Reply {
+        self.with_csrf(Method::DELETE, path, None).await
     }
 
     async fn with_csrf(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
@@ -202,6 +209,13 @@ impl Client {
             }
         }
     }
+}
+
+fn http(from: Option<std::net::IpAddr>) -> reqwest::Client {
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(std::time::Duration::from_secs(30));
+    builder.local_address(from).build().unwrap()
 }
 
 impl Reply {

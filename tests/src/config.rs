@@ -23,6 +23,11 @@ pub fn redis_server() -> PathBuf {
     std::env::var_os("TEST_REDIS_SERVER").map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
 }
 
+/// The load balancer that tests put in front of several processes (`TEST_HAPROXY`).
+pub fn haproxy() -> PathBuf {
+    std::env::var_os("TEST_HAPROXY").map_or_else(|| PathBuf::from("haproxy"), PathBuf::from)
+}
+
 /// Where the built `api` and `worker` are (`TRELLIS_BIN_DIR`).
 pub fn binaries() -> PathBuf {
     std::env::var_os("TRELLIS_BIN_DIR")
