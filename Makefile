@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test contract bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test contract security bench migrate check-ledger doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -35,6 +35,9 @@ browser-test: ## the main job in a real browser, on a running `make run` (needs 
 
 contract: ## a running api against its OpenAPI document (needs schemathesis, from PyPI)
 	@deploy/dev/contract $(T)
+
+security: ## hydra, sqlmap, wapiti and slowhttptest against a stack of its own, on loopback (T="guess drip" for some)
+	@deploy/dev/security $(T)
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)
