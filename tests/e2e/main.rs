@@ -12,6 +12,7 @@ mod configuration;
 mod guarantees;
 mod killed_apis;
 mod killed_workers;
+mod logs;
 mod main_job;
 mod privacy;
 mod readiness;
