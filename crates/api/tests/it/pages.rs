@@ -171,7 +171,12 @@ async fn h7_every_page_answers_with_its_strict_headers_in_both_slash_forms() {
 
 #[actix_web::test]
 async fn h9_pages_are_for_get_and_head_only() {
-    let site = Site::production().await;
+    let site = Site::new(&[
+        ("APP_ENV", "production"),
+        ("PUBLIC_URL", "https://trellis.example"),
+        ("SECURITY_CONTACT", "mailto:security@trellis.example"),
+    ])
+    .await;
     let rows = routes::table().into_iter().filter(|row| !row.documented && !row.development);
     let paths: HashSet<&str> = rows.map(|row| row.path).filter(|path| !path.starts_with("/api/")).collect();
     assert!(paths.len() > 10);
