@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod authenticator;
+pub mod balancer;
 pub mod cable;
 pub mod client;
 pub mod config;
