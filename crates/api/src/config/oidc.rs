@@ -1,5 +1,6 @@
 //! The identity providers: `OIDC_PROVIDERS` names them, and each has settings of its own, `OIDC_<NAME>_..`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use domain::config::Settings;
@@ -124,6 +125,12 @@ pub(crate) fn may_be_called(url: &Url, production: bool) -> bool {
 
 /// The names of the providers.
 struct Names(Vec<String>);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
 
 impl FromStr for Names {
     type Err = ();
