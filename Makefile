@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test security bench migrate check-ledger doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -41,6 +41,9 @@ contract: ## a running api against its OpenAPI document (needs schemathesis, fro
 
 jwks-test: ## somebody else's library verifies our tokens (needs Python 3; PyJWT comes from PyPI into .dev/)
 	@deploy/dev/jwks-test
+
+security: ## hydra, sqlmap, wapiti and slowhttptest against a stack of its own, on loopback (T="guess drip" for some)
+	@deploy/dev/security $(T)
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)

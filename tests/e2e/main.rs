@@ -21,4 +21,5 @@ mod readiness;
 mod redis_outages;
 mod second_factor;
 mod sessions;
+mod shipped_proxy;
 mod under_load;

@@ -121,7 +121,11 @@ async fn settle(
     result: Result<(), JobError>,
 ) -> &'static str {
     let (outcome, written) = match result {
-        Ok(()) => return "done",
+        Ok(()) => {
+            // With the id of the request in its span: whoever looks for one finds what became of it.
+            tracing::info!("did a job");
+            return "done";
+        }
         Err(JobError::LeaseLost) => {
             tracing::warn!("rolled back: the lease had ended");
             return "lease_lost";
