@@ -5,6 +5,7 @@ mod browsers;
 mod lifecycle;
 mod limits;
 mod routes;
+mod sizes;
 
 use std::net::SocketAddr;
 use std::time::Duration;

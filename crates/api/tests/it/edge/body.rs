@@ -159,6 +159,8 @@ async fn h3_ambiguous_requests_are_refused() {
         ("POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), "400"),
         ("POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x".to_owned(), "400"),
         ("POST /api/login/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), "400"),
+        ("GET /health/live HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned(), "400"),
+        ("GET /health/live HTTP/1.1\r\n\r\n".to_owned(), "400"),
         (format!("GET /health/live HTTP/1.1\r\nHost: x\r\n{many}\r\n"), "431"),
     ] {
         let answer = edge.raw(request.as_bytes()).await;
