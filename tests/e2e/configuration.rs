@@ -1,5 +1,6 @@
 //! Settings that are wrong, secrets that stay secret, addresses that are taken.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
@@ -194,6 +195,53 @@ async fn p5_secrets_are_in_no_complaint_of_a_setting_that_is_wrong_and_in_no_hel
         assert!(output.status.success(), "{}", said(&output));
         assert_no_secret(&said(&output), &format!("{} {arguments:?}", program.name()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_the_settings_are_printed_on_demand_and_no_secret_with_them() {
+    let directory = directory();
+    let mut settings = production();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, format!("{}\n", SECRETS[6])).unwrap();
+    settings.set("PRIVACY_KEY", "").set("PRIVACY_KEY_FILE", file.to_str().unwrap());
+    let mut printed = BTreeSet::new();
+    for (program, command) in PROGRAMS {
+        let alone = program.run(&["--print-config"], &settings, directory.path()).await;
+        // Beside a command it takes its place: nothing is there that it could run on.
+        let beside = program.run(&[command, "--print-config"], &settings, directory.path()).await;
+        assert!(alone.status.success() && beside.status.success(), "{}{}", said(&alone), said(&beside));
+        assert_eq!(said(&alone), said(&beside));
+        let text = said(&alone);
+        assert_no_secret(&text, program.name());
+        for line in [
+            "APP_ENV=production",
+            "DATABASE_URL=[redacted]",
+            "PRIVACY_KEY=[redacted]",
+            "REDIS_URL=[redacted]",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+        }
+        assert!(text.contains("REFERRAL_HOLD=0 # the default"), "{text}");
+        printed.extend(text.lines().map(|line| line.split('=').next().unwrap().to_owned()));
+        // What is wrong is reported instead, as ever.
+        let mut wrong = settings.clone();
+        wrong.set("PUBLIC_URL", "");
+        let output = program.run(&["--print-config"], &wrong, directory.path()).await;
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(
+            output.stdout.is_empty() && said(&output).contains("PUBLIC_URL is missing"),
+            "{}",
+            said(&output)
+        );
+    }
+    // All that there is: only the mail folder is not read beside a mail server.
+    let example =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.env.example")).unwrap();
+    let known = example.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    let known: BTreeSet<String> = known.map(|(name, _)| name.to_owned()).collect();
+    assert!(printed.is_subset(&known), "{:?}", printed.difference(&known));
+    let unread: Vec<&String> = known.difference(&printed).collect();
+    assert!(unread.iter().all(|name| ["RUST_LOG", "REGISTRATION"].contains(&name.as_str())), "{unread:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod oidc;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -96,6 +97,8 @@ pub struct Config {
     pub drain: Duration,
     /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
     pub mail_dir: PathBuf,
+    /// `SECURITY_CONTACT`: where people report what they found, for `/.well-known/security.txt`. Best first.
+    pub security_contact: Vec<String>,
     /// `OIDC_*`: the identity providers that people may sign in with.
     pub providers: Vec<ProviderConfig>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
@@ -110,6 +113,13 @@ impl Config {
     pub fn read(mut settings: Settings) -> Result<Self, ConfigError> {
         let config = Self::collect(&mut settings);
         settings.finish(|| config)
+    }
+
+    /// What it would read, for `--print-config`: no secret, and not when anything is wrong.
+    pub fn list(mut settings: Settings) -> Result<String, ConfigError> {
+        let config = Self::collect(&mut settings);
+        let list = settings.list();
+        settings.finish(|| config.map(|_| list))
     }
 
     fn collect(settings: &mut Settings) -> Option<Self> {
@@ -146,7 +156,13 @@ impl Config {
         let password_min_length = number(settings, "PASSWORD_MIN_LENGTH", 8, 8..=64);
         let password_breach_url = breach_url(settings, production);
         let drain = number(settings, "DRAIN_SECONDS", if production { 5 } else { 0 }, 0..=3_600);
-        let mail_dir = settings.or("MAIL_DIR", PathBuf::from(".dev/mail"), "a directory");
+        let mail_dir = settings.or("MAIL_DIR", ".dev/mail".to_owned(), "a directory").map(PathBuf::from);
+        let security_contact = list(
+            settings,
+            "SECURITY_CONTACT",
+            "addresses such as mailto:security@trellis.example or https://.., with commas between",
+            contact,
+        );
         let providers = oidc::read(settings, production);
         Some(Self {
             common: common?,
@@ -167,6 +183,7 @@ impl Config {
             password_breach_url,
             drain: Duration::from_secs(drain?),
             mail_dir: mail_dir?,
+            security_contact: security_contact?,
             providers: providers?,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
@@ -279,6 +296,13 @@ fn origin(text: &str) -> Option<String> {
         .then(|| text.to_owned())
 }
 
+/// A way to reach somebody (RFC 9116, 2.5.3): a URI, on one line.
+fn contact(text: &str) -> Option<String> {
+    let scheme = url::Url::parse(text).ok()?.scheme().to_owned();
+    let known = ["mailto", "https", "tel"].contains(&scheme.as_str());
+    (known && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}
+
 /// Where front ends run on a developer's machine, and the other names of our own address there.
 fn development_origins(http_addr: Option<SocketAddr>) -> Vec<String> {
     let ports = [Some(3000), Some(5173), http_addr.map(|addr| addr.port())];
@@ -292,6 +316,12 @@ fn development_origins(http_addr: Option<SocketAddr>) -> Vec<String> {
 /// `on` or `off`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Switch(bool);
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "on" } else { "off" })
+    }
+}
 
 impl FromStr for Switch {
     type Err = ();
@@ -354,6 +384,10 @@ pub(crate) mod tests {
             ("ALLOWED_ORIGINS", "https://app.example/"),
             ("ALLOWED_ORIGINS", "https://App.example"),
             ("ALLOWED_ORIGINS", "null"),
+            ("SECURITY_CONTACT", "security@trellis.example"),
+            ("SECURITY_CONTACT", "http://trellis.example/report"),
+            ("SECURITY_CONTACT", "mailto:a@trellis.example\r\nPolicy: x"),
+            ("SECURITY_CONTACT", "javascript:alert(1)"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("SESSION_IDLE", "14m"),
             ("SESSION_IDLE", "31d"),

@@ -13,9 +13,13 @@ use domain::{db, telemetry};
 /// The Trellis HTTP API. Settings come from the environment; see the README for all of them.
 #[derive(Parser)]
 #[command(version)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
+    /// Prints the settings as they are read, secrets left out, and does nothing else.
+    #[arg(long, global = true)]
+    print_config: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -51,10 +55,13 @@ const WRONG_CONFIGURATION: u8 = 2;
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Serve => serve().await,
-        Command::Migrate => migrate().await,
-        Command::Admin(Admin::Promote { email }) => promote(&email).await,
-        Command::Admin(Admin::ResetFactor { email }) => reset_factor(&email).await,
+        _ if arguments.print_config => print_config(),
+        Some(Command::Serve) => serve().await,
+        Some(Command::Migrate) => migrate().await,
+        Some(Command::Admin(Admin::Promote { email })) => promote(&email).await,
+        Some(Command::Admin(Admin::ResetFactor { email })) => reset_factor(&email).await,
+        // Without any word clap has shown the help.
+        None => Ok(()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +71,12 @@ async fn main() -> ExitCode {
             if wrong { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
+}
+
+#[allow(clippy::print_stdout, reason = "the answer of the command")]
+fn print_config() -> anyhow::Result<()> {
+    print!("{}", Config::list(Settings::from_env())?);
+    Ok(())
 }
 
 async fn serve() -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ mod account;
 mod assets;
 mod html;
 mod mailbox;
+mod notices;
 mod reference;
 mod site;
 mod start;
@@ -29,7 +30,10 @@ pub(crate) type Page = Result<HttpResponse, Problem>;
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         page("/", start::start),
-        Row::page("/robots.txt", || ready(start::robots())),
+        Row::page("/robots.txt", || ready(notices::robots())),
+        Row::page("/llms.txt", |state: Shared| ready(notices::llms(&state))),
+        Row::page("/.well-known/security.txt", |state: Shared| ready(notices::security(&state))),
+        Row::page("/.well-known/change-password", || ready(notices::change_password())),
         page("/register", account::register),
         page("/register/confirm", account::register_confirm),
         page("/login", account::login),
@@ -37,7 +41,6 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/reset-password", account::reset_password),
         page("/verify-email", account::verify_email),
         page("/dashboard", account::dashboard),
-        Row::page("/.well-known/change-password", || ready(account::change_password())),
         page("/problems", reference::index),
         page("/problems/{code}", reference::problem),
         Row::page("/favicon.svg", |request: HttpRequest| ready(assets::favicon(&request))),

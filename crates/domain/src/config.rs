@@ -24,6 +24,15 @@ pub enum AppEnv {
     Production,
 }
 
+impl fmt::Display for AppEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        })
+    }
+}
+
 impl FromStr for AppEnv {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -42,6 +51,15 @@ pub enum LogFormat {
     Json,
     /// For eyes.
     Pretty,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Pretty => "pretty",
+        })
+    }
 }
 
 impl FromStr for LogFormat {
@@ -110,6 +128,15 @@ pub enum QualifiesOn {
     VerifiedEmail,
     /// Registering is enough.
     Registration,
+}
+
+impl fmt::Display for QualifiesOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VerifiedEmail => "verified_email",
+            Self::Registration => "registration",
+        })
+    }
 }
 
 impl FromStr for QualifiesOn {

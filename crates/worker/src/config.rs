@@ -31,9 +31,21 @@ pub struct Config {
 impl Config {
     /// Reads the settings, and reports everything that is wrong with them at once.
     pub fn read(mut settings: Settings) -> Result<Self, ConfigError> {
-        let common = Common::read(&mut settings);
+        let config = Self::collect(&mut settings);
+        settings.finish(|| config)
+    }
+
+    /// What it would read, for `--print-config`: no secret, and not when anything is wrong.
+    pub fn list(mut settings: Settings) -> Result<String, ConfigError> {
+        let config = Self::collect(&mut settings);
+        let list = settings.list();
+        settings.finish(|| config.map(|_| list))
+    }
+
+    fn collect(settings: &mut Settings) -> Option<Self> {
+        let common = Common::read(settings);
         let env = common.as_ref().map(|common| common.env);
-        let mail = MailConfig::read(&mut settings, env);
+        let mail = MailConfig::read(settings, env);
         let metrics_addr = settings.or(
             "WORKER_METRICS_ADDR",
             SocketAddr::from(([127, 0, 0, 1], 9190)),
@@ -52,15 +64,13 @@ impl Config {
         if unverified_accounts_kept.flatten().is_some_and(|kept| kept < LEAST_KEPT) {
             settings.problem("UNVERIFIED_ACCOUNTS_KEPT", "wants 31d at least, or `0` for ever");
         }
-        settings.finish(|| {
-            Some(Self {
-                common: common?,
-                mail: mail?,
-                metrics_addr: metrics_addr?,
-                concurrency: concurrency?,
-                unverified_accounts_kept: unverified_accounts_kept?,
-                drain: crate::consume::Limits::DRAIN,
-            })
+        Some(Self {
+            common: common?,
+            mail: mail?,
+            metrics_addr: metrics_addr?,
+            concurrency: concurrency?,
+            unverified_accounts_kept: unverified_accounts_kept?,
+            drain: crate::consume::Limits::DRAIN,
         })
     }
 }

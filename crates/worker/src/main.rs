@@ -13,10 +13,13 @@ use worker::{Config, commands};
 ///
 /// Settings come from the environment; see README.md.
 #[derive(Parser)]
-#[command(name = "worker", version)]
+#[command(name = "worker", version, arg_required_else_help = true)]
 struct Cli {
+    /// Prints the settings as they are read, secrets left out, and does nothing else.
+    #[arg(long, global = true)]
+    print_config: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -32,7 +35,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let arguments = Cli::parse();
+    if arguments.print_config {
+        return print_config();
+    }
+    // Without any word clap has shown the help.
+    let Some(command) = arguments.command else { return ExitCode::SUCCESS };
     let config = match Config::read(Settings::from_env()) {
         Ok(config) => config,
         Err(error) => return refuse(&error.into()),
@@ -52,6 +60,17 @@ fn main() -> ExitCode {
         }
     });
     result.unwrap_or_else(|error| refuse(&error))
+}
+
+#[allow(clippy::print_stdout, reason = "the answer of the command")]
+fn print_config() -> ExitCode {
+    match Config::list(Settings::from_env()) {
+        Ok(list) => {
+            print!("{list}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error.into()),
+    }
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {

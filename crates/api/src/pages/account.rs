@@ -3,8 +3,7 @@
 //! The server never reads a token from these URLs: opening a mail link spends nothing, the script posts the token to
 //! the API when the person presses the button.
 
-use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpRequest;
 use askama::Template;
 use url::form_urlencoded;
 
@@ -104,14 +103,6 @@ pub(super) fn verify_email(site: Site<'_>, _: &HttpRequest) -> Page {
 /// `/dashboard`: the frame; the script fills it with what the API tells the signed-in person.
 pub(super) fn dashboard(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&Dashboard { site }, Keep::Never)
-}
-
-/// `/.well-known/change-password`, where password managers send people.
-pub(super) fn change_password() -> HttpResponse {
-    HttpResponse::SeeOther()
-        .insert_header((header::LOCATION, "/dashboard#change-password"))
-        .insert_header(Keep::Hour.header())
-        .finish()
 }
 
 /// The referral code or user id of a query string.

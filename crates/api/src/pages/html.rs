@@ -51,7 +51,10 @@ pub(super) fn render_framing(template: &impl Template, keep: Keep) -> Page {
 
 fn respond(template: &impl Template, keep: Keep, policy: &str) -> Page {
     let body = template.render().map_err(Problem::internal)?;
-    Ok(document(body, keep, policy))
+    let mut page = document(body, keep, policy);
+    // What `frame-ancestors` says, for browsers that are too old to know it.
+    page.headers_mut().insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+    Ok(page)
 }
 
 /// An HTML document with the headers that every one of ours has.

@@ -1,6 +1,6 @@
-//! The front door: the start page, and what it tells robots.
+//! The front door: the start page.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpRequest;
 use askama::Template;
 
 use super::Page;
@@ -16,13 +16,4 @@ struct Start<'a> {
 /// `/`
 pub(super) fn start(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&Start { site }, Keep::Checked)
-}
-
-/// `/robots.txt`: pages for people are open; the API is not for crawling, and a crawler's visit to an invitation
-/// or a link would be counted as a person's.
-pub(super) fn robots() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; charset=utf-8")
-        .insert_header(Keep::Hour.header())
-        .body("User-agent: *\nDisallow: /api/\nDisallow: /r/\nDisallow: /l/\nDisallow: /dev/\n")
 }

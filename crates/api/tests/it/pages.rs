@@ -172,7 +172,12 @@ async fn h7_every_page_answers_with_its_strict_headers_in_both_slash_forms() {
 
 #[actix_web::test]
 async fn h9_pages_are_for_get_and_head_only() {
-    let site = Site::production().await;
+    let site = Site::new(&[
+        ("APP_ENV", "production"),
+        ("PUBLIC_URL", "https://trellis.example"),
+        ("SECURITY_CONTACT", "mailto:security@trellis.example"),
+    ])
+    .await;
     let rows = routes::table().into_iter().filter(|row| !row.documented && !row.development);
     let paths: HashSet<&str> = rows.map(|row| row.path).filter(|path| !path.starts_with("/api/")).collect();
     assert!(paths.len() > 10);
@@ -297,10 +302,41 @@ async fn every_asset_a_page_names_exists() {
 async fn small_files_and_redirects_are_in_their_places() {
     let site = Site::production().await;
     let answer = site.get("/.well-known/change-password").await;
-    assert_eq!((answer.status, answer.header("location")), (303, "/dashboard#change-password"));
+    assert_eq!((answer.status, answer.header("location")), (302, "/dashboard#change-password"));
     assert!(site.page("/dashboard").await.contains("id=\"change-password\""));
     assert!(site.page("/robots.txt").await.starts_with("User-agent: *\n"));
     assert!(site.page("/favicon.svg").await.starts_with("<svg"));
+    let llms = site.page("/llms.txt").await;
+    assert!(
+        llms.starts_with("# Trellis\n") && llms.contains("https://trellis.example/api/openapi.json"),
+        "{llms}"
+    );
+}
+
+#[actix_web::test]
+async fn security_txt_says_whom_to_tell_and_until_when_that_holds() {
+    assert_eq!(Site::production().await.get("/.well-known/security.txt").await.status, 404);
+    let site = Site::new(&[
+        ("APP_ENV", "production"),
+        ("PUBLIC_URL", "https://trellis.example"),
+        ("SECURITY_CONTACT", "mailto:security@trellis.example, https://trellis.example/report"),
+    ])
+    .await;
+    let answer = site.get("/.well-known/security.txt").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; charset=utf-8"));
+    let lines: Vec<&str> = answer.body.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["Contact: mailto:security@trellis.example", "Contact: https://trellis.example/report"]
+    );
+    let expires = lines[2].strip_prefix("Expires: ").unwrap();
+    let left = chrono::DateTime::parse_from_rfc3339(expires).unwrap().to_utc()
+        - domain::clock::Clock::system().now();
+    assert!((179..=180).contains(&left.num_days()), "{expires}");
+    assert_eq!(
+        lines[3..],
+        ["Preferred-Languages: en", "Canonical: https://trellis.example/.well-known/security.txt"]
+    );
 }
 
 #[actix_web::test]

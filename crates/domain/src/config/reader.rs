@@ -1,6 +1,7 @@
 //! Reads settings one by one and keeps what is wrong with them until the end.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use chrono::TimeDelta;
@@ -12,10 +13,30 @@ use secrecy::SecretString;
 pub struct ConfigError(pub Vec<String>);
 
 /// The settings of a process, and the problems met while reading them.
-#[derive(Debug)]
 pub struct Settings {
     values: BTreeMap<String, String>,
     problems: Vec<String>,
+    /// What was asked for, as an operator may see it.
+    read: BTreeMap<String, Shown>,
+}
+
+/// A setting as it may be shown.
+enum Shown {
+    /// As it was given.
+    Given(String),
+    /// As it is when nobody gives it.
+    Default(String),
+    /// A secret that was given.
+    Secret,
+    /// Nothing: it may be missing.
+    Missing,
+}
+
+/// The environment holds secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("problems", &self.problems).finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -25,13 +46,13 @@ impl Settings {
         let values = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self { values, problems: Vec::new() }
+        Self { values, problems: Vec::new(), read: BTreeMap::new() }
     }
 
     /// Settings from a list, for tests.
     pub fn from_map<K: Into<String>, V: Into<String>>(values: impl IntoIterator<Item = (K, V)>) -> Self {
         let values = values.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { values, problems: Vec::new() }
+        Self { values, problems: Vec::new(), read: BTreeMap::new() }
     }
 
     /// Notes a problem with a setting. `problem` continues the setting's name and must not repeat its value.
@@ -65,7 +86,10 @@ impl Settings {
 
     /// A setting that may be missing. `wants` says what it takes.
     pub fn optional<T: FromStr>(&mut self, name: &str, wants: &str) -> Option<T> {
-        let raw = self.raw(name)?;
+        let raw = self.raw(name);
+        let shown = raw.as_ref().map_or(Shown::Missing, |raw| Shown::Given(raw.trim().to_owned()));
+        self.read.insert(name.to_owned(), shown);
+        let raw = raw?;
         let parsed = raw.trim().parse().ok();
         if parsed.is_none() {
             self.problem(name, &format!("wants {wants}"));
@@ -74,11 +98,14 @@ impl Settings {
     }
 
     /// A setting with a default. `None` only when it is set and wrong.
-    pub fn or<T: FromStr>(&mut self, name: &str, default: T, wants: &str) -> Option<T> {
+    pub fn or<T: FromStr + fmt::Display>(&mut self, name: &str, default: T, wants: &str) -> Option<T> {
         let before = self.problems.len();
         match self.optional(name, wants) {
             Some(value) => Some(value),
-            None if self.problems.len() == before => Some(default),
+            None if self.problems.len() == before => {
+                self.read.insert(name.to_owned(), Shown::Default(default.to_string()));
+                Some(default)
+            }
             None => None,
         }
     }
@@ -95,7 +122,9 @@ impl Settings {
 
     /// A secret that may be missing.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.raw(name).map(SecretString::from)
+        let secret = self.raw(name).map(SecretString::from);
+        self.read.insert(name.to_owned(), if secret.is_some() { Shown::Secret } else { Shown::Missing });
+        secret
     }
 
     /// A secret that must be there.
@@ -113,6 +142,21 @@ impl Settings {
         !self.problems.is_empty()
     }
 
+    /// Everything that was read, one setting a line, as `.env` files have it. Of a secret it says that there is one.
+    pub fn list(&self) -> String {
+        let mut list = String::new();
+        for (name, shown) in &self.read {
+            // Writing into a string does not fail.
+            let _ = match shown {
+                Shown::Given(value) => writeln!(list, "{name}={value}"),
+                Shown::Default(value) => writeln!(list, "{name}={value} # the default"),
+                Shown::Secret => writeln!(list, "{name}=[redacted]"),
+                Shown::Missing => writeln!(list, "{name}= # not set"),
+            };
+        }
+        list
+    }
+
     /// The finished configuration, or every problem.
     pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
         match build() {
@@ -125,6 +169,15 @@ impl Settings {
 /// A duration as people write it: `0`, `90s`, `15m`, `24h`, `7d`; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HumanDuration(pub TimeDelta);
+
+impl fmt::Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.num_seconds() {
+            0 => f.write_str("0"),
+            seconds => write!(f, "{seconds}s"),
+        }
+    }
+}
 
 impl FromStr for HumanDuration {
     type Err = ();
@@ -159,6 +212,20 @@ mod tests {
         for bad in ["", "h", "-1s", "1w", "1.5h", "1h30m", "9223372036854775807d"] {
             assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn p5_what_was_read_is_listed_and_no_secret_with_it() {
+        let mut settings = Settings::from_map([("A", " 5 "), ("KEY", "hunter2"), ("UNREAD", "hunter3")]);
+        let _ = settings.optional::<u8>("A", "a number");
+        let _ = settings.or("B", HumanDuration(TimeDelta::hours(1)), "a duration");
+        let _ = settings.optional::<u8>("C", "a number");
+        let _ = (settings.secret("KEY"), settings.secret("OTHER_KEY"));
+        let list = settings.list();
+        let lines =
+            ["A=5", "B=3600s # the default", "C= # not set", "KEY=[redacted]", "OTHER_KEY= # not set"];
+        assert_eq!(list.lines().collect::<Vec<_>>(), lines);
+        assert!(!format!("{settings:?}").contains("hunter"));
     }
 
     #[test]

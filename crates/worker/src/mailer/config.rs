@@ -69,7 +69,8 @@ impl MailConfig {
                 None
             }
             None => settings
-                .or("MAIL_DIR", PathBuf::from(DEVELOPMENT_FOLDER), "a directory")
+                .or("MAIL_DIR", DEVELOPMENT_FOLDER.to_owned(), "a directory")
+                .map(PathBuf::from)
                 .map(Delivery::Folder),
         };
         Some(Self { from: from?, delivery: delivery?, timeouts: Timeouts::default() })
