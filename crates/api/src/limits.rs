@@ -94,6 +94,7 @@ impl Limits {
         if !decision.allowed {
             for (ask, _) in decision.levels.iter().filter(|(_, level)| !level.wait.is_zero()) {
                 metrics::counter!("rate_limit_refused_total", "policy" => ask.policy.name).increment(1);
+                tracing::info!(policy = ask.policy.name, "a limit turned a request away");
             }
         }
         decision
