@@ -51,3 +51,26 @@ fn env_example_has_every_setting_and_no_other() {
     assert!(documented.remove("RUST_LOG"), "tracing reads RUST_LOG by itself");
     assert_eq!(documented, settings_in_code());
 }
+
+/// The tests that `deploy/SECURITY.md` names, and the commands, are there.
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let document = read("deploy/SECURITY.md");
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 25, "{} rows", rows.len());
+    for row in rows {
+        let shown_by: Vec<&str> =
+            row.trim_end_matches(" |").rsplit(" | ").next().unwrap().split('`').collect();
+        let named: Vec<&str> = shown_by.into_iter().skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "nothing shows it: {row}");
+        for name in named {
+            let exists = if let Some((file, test)) = name.split_once("::") {
+                read(file).contains(&format!("fn {test}("))
+            } else {
+                let attack = name.strip_prefix("make security T=");
+                attack.is_some_and(|attack| read("deploy/dev/security").contains(&format!("\n{attack}() {{")))
+            };
+            assert!(exists, "{name}: {row}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use testkit::app::within;
 use testkit::balancer::{Balancer, SOURCE};
 use testkit::client::{Client, Reply};
+use testkit::process::Process;
 use testkit::stack::{RECOVERY, Stack, StackOptions, credentials, registration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -187,7 +188,7 @@ async fn p6_one_request_id_leads_from_the_proxy_through_the_api_to_the_job() {
             lines.filter(|line| line.to_string().contains(&id)).collect()
         };
         assert_eq!(lines(&proxy.log()).len(), 1, "{}", proxy.log());
-        let api: Vec<String> = stack.apis.iter().map(|api| api.log()).collect();
+        let api: Vec<String> = stack.apis.iter().map(Process::log).collect();
         let said: Vec<Value> = api.iter().flat_map(|log| lines(log)).collect();
         assert!(said.iter().any(|line| line["message"] == "registered an account"), "{said:?}");
         assert!(said.iter().any(|line| line["message"] == "answered a request"), "{said:?}");

@@ -27,7 +27,9 @@ use crate::routes;
 ///
 /// The HTTP library applies this to the first request of a connection only: headers that drip in later on a kept-alive
 /// connection are bounded by nothing here, so a proxy with a time-out of its own belongs in front of what the internet can
-/// reach.
+/// reach, such as `deploy/haproxy.cfg`. What the library cannot read at all (400), too many headers (431) and headers that
+/// come too late (408) it answers by itself with an empty body, before anything of ours runs and with no way in: those
+/// answers are no problems in the form of the API, carry no request id, and end the connection.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a client may take to read the end of an answer and close.
