@@ -14,6 +14,7 @@ mod guarantees;
 mod key_rotation;
 mod killed_apis;
 mod killed_workers;
+mod logs;
 mod limits;
 mod logs;
 mod main_job;

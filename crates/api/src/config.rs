@@ -106,6 +106,8 @@ pub struct Config {
     pub drain: Duration,
     /// `MAIL_DIR`: where the worker writes mail in development, for the page that shows it.
     pub mail_dir: PathBuf,
+    /// `SECURITY_CONTACT`: where people report what they found, for `/.well-known/security.txt`. Best first.
+    pub security_contact: Vec<String>,
     /// `OIDC_*`: the identity providers that people may sign in with.
     pub providers: Vec<ProviderConfig>,
     /// `SECURITY_CONTACT`: where people report what they found, for `/.well-known/security.txt`. Best first.
@@ -192,6 +194,7 @@ impl Config {
             password_breach_url,
             drain: Duration::from_secs(drain?),
             mail_dir: mail_dir?,
+            security_contact: security_contact?,
             providers: providers?,
             security_contact: security_contact?,
             body_timeout: Duration::from_secs(10),
