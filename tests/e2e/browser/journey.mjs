@@ -289,7 +289,7 @@ await step("a limit, a busy server and a lost line are told apart", async () => 
 
 await step("broken links, unknown codes and missing scripts are explained", async () => {
   const guest = await Visitor.enter(browser, base);
-  for (const path of ["/verify-email", "/reset-password"]) {
+  for (const path of ["/verify-email", "/reset-password", "/register/confirm"]) {
     await guest.open(path);
     await guest.sees("This link does not work");
   }

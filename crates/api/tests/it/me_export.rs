@@ -8,7 +8,7 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 19] = [
+const TABLES: [(&str, &str); 21] = [
     ("balances", "balances"),
     ("discounts", "benefits"),
     ("email_changes", "email_changes"),
@@ -27,6 +27,8 @@ const TABLES: [(&str, &str); 19] = [
     ("security_events", "security_events"),
     ("sessions", "sessions"),
     ("users", "account"),
+    ("totp_factors", "second_factors"),
+    ("recovery_codes", "recovery_codes"),
     ("outbox", "mails"),
 ];
 
@@ -41,6 +43,7 @@ async fn v2_an_export_holds_everything_about_oneself_and_nothing_about_others() 
     app.verify("bob-the-friend").await;
     app.stats_when(&ada, |stats| stats["successful"] == 1).await;
     forgot(&app, "ada@example.org").await.expect(202);
+    app.jobs_done().await;
     let ada = app.login("ada").await;
     ada.post("/api/me/email/", json!({ "email": "new@example.org", "password": PASSWORD })).await.expect(202);
     let token = wait_for_tokens(&app, "new@example.org", VERIFY, 1).await.remove(0);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 20] = [
+pub(super) const SECTIONS: [(&str, &str); 22] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -28,6 +28,11 @@ pub(super) const SECTIONS: [(&str, &str); 20] = [
         "SELECT t.session_id, t.created_at, t.used_at FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
          WHERE s.user_id = $1 ORDER BY t.created_at",
     ),
+    (
+        "second_factors",
+        "SELECT id, 'totp' AS kind, created_at, confirmed_at, last_used_at FROM totp_factors WHERE user_id = $1",
+    ),
+    ("recovery_codes", "SELECT created_at, used_at FROM recovery_codes WHERE user_id = $1 ORDER BY created_at"),
     (
         "email_confirmations",
         "SELECT email, created_at, expires_at, used_at FROM email_verifications WHERE user_id = $1 ORDER BY created_at",
