@@ -363,6 +363,13 @@ pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: 
     Ok(())
 }
 
+/// What a user's statistics show besides referrals changes: raises their version, and returns it. Locks the counters, as
+/// every change of a balance does before it locks the balance.
+pub(crate) async fn touch(tx: &mut Tx, user_id: Uuid) -> Result<i64, DbError> {
+    let rows = store::count(tx, &[(user_id, None, None, 0)]).await?;
+    Ok(rows.first().map_or(0, |row| row.version))
+}
+
 /// Whether somebody can be brought with this code.
 pub async fn is_valid(pool: &Pool, code: &ReferralCode) -> Result<bool, DbError> {
     let mut connection = db::get(pool).await?;

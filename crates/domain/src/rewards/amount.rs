@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::ops::{Add, Neg};
+use std::ops::{Add, Neg, Sub};
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -50,6 +50,13 @@ impl Add for Amount {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Amount {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
