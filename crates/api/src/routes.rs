@@ -6,6 +6,8 @@
 
 pub mod health;
 
+mod admin_referrals;
+mod admin_users;
 mod docs;
 mod forgot_password;
 mod guard;
@@ -193,10 +195,18 @@ pub fn table() -> Vec<Row> {
         Row::new(delete.clone(), "/api/me/factors/totp/", User, me_factors::remove).limited(policy::FACTOR),
         Row::new(post.clone(), "/api/me/factors/totp/confirm/", User, me_factors::confirm)
             .limited(policy::FACTOR),
-        Row::new(post, "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
+        Row::new(post.clone(), "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
             .limited(policy::FACTOR),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
+        Row::new(get.clone(), "/api/admin/referrals/", Manager, admin_referrals::get),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/approve/", Manager, admin_referrals::approve),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/reject/", Manager, admin_referrals::reject),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/reverse/", Manager, admin_referrals::reverse),
+        Row::new(get.clone(), "/api/admin/users/", Manager, admin_users::get),
+        Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
+        Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
+        Row::new(post, "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::db::{self, Connection, DbError, Pool, Tx};
 use crate::page::Cursor;
 use crate::token::Token;
-pub use adjustment::{AdjustError, Adjusted, Adjustment, adjust};
+pub use adjustment::{AdjustError, Adjusted, Adjustment, adjust, adjust_and_record};
 pub use amount::Amount;
 pub use check::{INVARIANTS, Invariant, Violations, check_ledger};
 pub use reversal::{Reversal, reverse_referral};

@@ -132,6 +132,9 @@ diesel::table! {
         reason -> Text,
         qualifies_at -> Timestamptz,
         settled_at -> Nullable<Timestamptz>,
+        network -> Nullable<Binary>,
+        assessment -> Nullable<Jsonb>,
+        cleared_at -> Nullable<Timestamptz>,
     }
 }
 

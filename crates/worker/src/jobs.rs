@@ -108,6 +108,7 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::ExpireAccounts {} => maintenance::expire_accounts(context, lease).await,
+        Job::RecheckReferrals {} => maintenance::recheck_referrals(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,
     }
 }

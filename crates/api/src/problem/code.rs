@@ -77,6 +77,12 @@ problem_codes! {
         "Choose another one. Names that look alike count as the same.";
     FactorExists = "factor_exists", CONFLICT, "There is a second factor already",
         "An account has one authenticator app at most: remove it first.";
+    ConflictingState = "conflicting_state", CONFLICT, "Its state does not allow this",
+        "Somebody decided otherwise meanwhile, or it is not so far. `detail` says how it stands; look again before trying another way.";
+    InsufficientCredits = "insufficient_credits", CONFLICT, "There are not enough credits",
+        "No balance goes below zero. `detail` says how many there are.";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "This idempotency key was used for something else",
+        "A key names one request. Send the same request again to see its answer, or another request with a key of its own.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has 64 KiB at most.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",

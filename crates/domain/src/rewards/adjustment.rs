@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::store::{Cause, Entry, add_to_balance, insert_entries, lock_balance, take_from_balance};
 use super::{Amount, RewardKind};
-use crate::audit::Actor;
-use crate::db::{DbError, Tx};
+use crate::audit::{self, Actor, Event, Trace};
+use crate::db::{DbError, Pool, Tx};
 use crate::referrals;
 
 /// What is to be given or taken.
@@ -65,6 +65,29 @@ impl From<diesel::result::Error> for AdjustError {
     }
 }
 
+/// As [`adjust`], with its audit row, in a transaction of its own.
+pub async fn adjust_and_record(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    adjustment: Adjustment<'_>,
+    trace: &Trace,
+) -> Result<Adjusted, AdjustError> {
+    let mut tx = Tx::begin(pool).await?;
+    let adjusted = adjust(&mut tx, now, adjustment).await?;
+    if !adjusted.repeated {
+        let entry = audit::Entry {
+            user_id: Some(adjustment.user_id),
+            actor: adjustment.actor,
+            event: Event::CreditsAdjusted,
+            subject_id: Some(adjusted.entry_id),
+            reason: Some(adjustment.reason),
+        };
+        audit::record(&mut tx, now, entry, trace).await?;
+        tx.commit().await?;
+    }
+    Ok(adjusted)
+}
+
 /// Gives or takes credits, once a key, and never below zero. The caller writes the audit row, unless it is
 /// `repeated`.
 ///
@@ -82,7 +105,7 @@ pub async fn adjust(
         return Err(AdjustError::NoSuchAccount);
     }
     // Whoever comes second with a key waits here, and then finds it.
-    let version = referrals::touch(tx, user_id).await?;
+    let version = referrals::touch(tx, now, user_id).await?;
     if let Some(made) = store::made_before(tx, user_id, idempotency_key).await? {
         let same = made.amount == amount && made.reason.as_deref() == Some(reason);
         return if same {
