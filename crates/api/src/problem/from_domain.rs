@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use domain::accounts::{
     BlockError, ConfirmError, EmailError, GuardedError, PasswordError, RegisterError, RenameError,
-    UsernameError,
-    VerifyError,
+    UsernameError, VerifyError,
 };
 use domain::db::DbError;
 use domain::factors::{self, FactorError};

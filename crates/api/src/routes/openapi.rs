@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, admin_referrals, admin_users, forgot_password, health, jwks, leaderboard, login, login_factor, logout, me, me_email,
-    me_export, me_factors, referral_codes, referral_series, referral_stats, referral_stream, referrals,
-    register, register_confirm, reset_password, rewards, security_events, sessions, table, token_refresh,
-    verify_email,
+    Access, Row, admin_referrals, admin_users, forgot_password, health, jwks, leaderboard, login,
+    login_factor, logout, me, me_email, me_export, me_factors, referral_codes, referral_series,
+    referral_stats, referral_stream, referrals, register, register_confirm, reset_password, rewards,
+    security_events, sessions, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 

@@ -218,7 +218,8 @@ pub async fn confirm_registration(
         store::take(&mut tx, token.digest().as_slice(), now).await?.ok_or(ConfirmError::InvalidToken)?;
     // Before the account is made: the kept name must not stand in its own way.
     store::close_all_of(&mut tx, &address_hash, now).await?;
-    let Evidence { claim, mut known_as, is_public } = serde_json::from_value(taken.evidence).unwrap_or_default();
+    let Evidence { claim, mut known_as, is_public } =
+        serde_json::from_value(taken.evidence).unwrap_or_default();
     known_as.extend(chosen.known_as);
     let new = NewAccount {
         email: Email::from_stored(taken.email),
