@@ -14,7 +14,6 @@ mod guarantees;
 mod key_rotation;
 mod killed_apis;
 mod killed_workers;
-mod logs;
 mod limits;
 mod logs;
 mod main_job;

@@ -22,7 +22,11 @@ impl Traced {
         let id = RequestId::from_request(request, &mut Payload::None).into_inner()?;
         let ip = client_ip::of(request, &state.config.trusted_proxies);
         let ip_hash = client_ip::blinded_prefix(ip, &state.keys().privacy);
-        Ok(Self(Trace { request_id: Some(id.to_string()), ip_hash: Some(ip_hash.to_vec()) }))
+        Ok(Self(Trace {
+            request_id: Some(id.to_string()),
+            ip_hash: Some(ip_hash.to_vec()),
+            is_public: client_ip::is_public(ip),
+        }))
     }
 }
 

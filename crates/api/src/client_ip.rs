@@ -55,6 +55,22 @@ pub fn prefix(ip: IpAddr) -> IpNet {
     IpNet::new(ip, length).map_or_else(|_| IpNet::from(ip), |net| net.trunc())
 }
 
+/// Whether the address is somebody's own, so that two people who share its network have something in common. Loopback,
+/// private, link-local and carrier-grade NAT addresses (RFC 1918, 4193, 6598) are what everybody has behind a proxy that
+/// is not trusted, on one machine, or in one cluster.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || is_shared)
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified())
+        }
+    }
+}
+
 /// The prefix as limits and records know it: keyed, so that it can be compared and not read back.
 pub fn blinded_prefix(ip: IpAddr, privacy: &Key) -> [u8; 32] {
     privacy.mac(&[b"ip-prefix", prefix(ip).to_string().as_bytes()])
@@ -124,6 +140,28 @@ mod tests {
         let key = Key::new([1; 32]);
         assert_eq!(blinded_prefix(ip("192.0.2.1"), &key), blinded_prefix(ip("192.0.2.2"), &key));
         assert_ne!(blinded_prefix(ip("192.0.2.1"), &key), blinded_prefix(ip("192.0.3.1"), &key));
+    }
+
+    #[test]
+    fn addresses_that_everybody_has_behind_a_proxy_are_not_public() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(!is_public(ip(private)), "{private}");
+        }
+        for public in ["8.8.8.8", "203.0.113.7", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+            assert!(is_public(ip(public)), "{public}");
+        }
     }
 
     proptest! {

@@ -110,8 +110,6 @@ pub struct Config {
     pub security_contact: Vec<String>,
     /// `OIDC_*`: the identity providers that people may sign in with.
     pub providers: Vec<ProviderConfig>,
-    /// `SECURITY_CONTACT`: where people report what they found, for `/.well-known/security.txt`. Best first.
-    pub security_contact: Vec<String>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
     /// Whether a password is hashed for an account that does not exist too. Not a setting: the test that compares the
@@ -196,7 +194,6 @@ impl Config {
             mail_dir: mail_dir?,
             security_contact: security_contact?,
             providers: providers?,
-            security_contact: security_contact?,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
         })

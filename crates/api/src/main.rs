@@ -1,13 +1,13 @@
 //! The `api` binary: serves, migrates the database, and gives rights.
 
+mod admin;
+
 use std::process::ExitCode;
 
 use api::config::Config;
 use clap::{Parser, Subcommand};
-use domain::accounts::{self, Email};
 use domain::clock::Clock;
 use domain::config::{ConfigError, Settings};
-use domain::factors::{self, Reset};
 use domain::{db, telemetry};
 
 /// The Trellis HTTP API. Settings come from the environment; see the README for all of them.
@@ -30,22 +30,7 @@ enum Command {
     Migrate,
     /// Manages accounts from the command line.
     #[command(subcommand)]
-    Admin(Admin),
-}
-
-#[derive(Subcommand)]
-enum Admin {
-    /// Makes the account with this e-mail address a programme manager.
-    Promote {
-        /// The address.
-        email: String,
-    },
-    /// Takes the second factor away from the account with this e-mail address, for somebody who lost the app and the
-    /// recovery codes. Be sure of who asks: signing in takes the password alone then. It is recorded, and the owner is told.
-    ResetFactor {
-        /// The address.
-        email: String,
-    },
+    Admin(admin::Admin),
 }
 
 /// Exit status for a wrong configuration.
@@ -58,8 +43,7 @@ async fn main() -> ExitCode {
         _ if arguments.print_config => print_config(),
         Some(Command::Serve) => serve().await,
         Some(Command::Migrate) => migrate().await,
-        Some(Command::Admin(Admin::Promote { email })) => promote(&email).await,
-        Some(Command::Admin(Admin::ResetFactor { email })) => reset_factor(&email).await,
+        Some(Command::Admin(command)) => admin::run(command).await,
         // Without any word clap has shown the help.
         None => Ok(()),
     };
@@ -91,34 +75,6 @@ async fn migrate() -> anyhow::Result<()> {
     telemetry::init(config.common.log_format);
     for name in db::migrate::run(&config.common.database_url).await? {
         tracing::info!(name, "ran a migration");
-    }
-    Ok(())
-}
-
-#[allow(clippy::print_stdout, reason = "the answer of the command")]
-async fn promote(email: &str) -> anyhow::Result<()> {
-    let config = Config::read(Settings::from_env())?;
-    let email = Email::parse(email)?;
-    db::migrate::check(&config.common.database_url).await?;
-    let pool = db::connect(&config.common.database_url, 1)?;
-    anyhow::ensure!(
-        accounts::promote(&pool, Clock::system().now(), &email).await?,
-        "no live account has this address"
-    );
-    println!("done: from the next request on");
-    Ok(())
-}
-
-#[allow(clippy::print_stdout, reason = "the answer of the command")]
-async fn reset_factor(email: &str) -> anyhow::Result<()> {
-    let config = Config::read(Settings::from_env())?;
-    let email = Email::parse(email)?;
-    db::migrate::check(&config.common.database_url).await?;
-    let pool = db::connect(&config.common.database_url, 1)?;
-    match factors::reset(&pool, Clock::system().now(), &email).await? {
-        Reset::Done => println!("done: the owner is told by mail"),
-        Reset::NoFactor => println!("nothing to do: the account has no second factor"),
-        Reset::NoAccount => anyhow::bail!("no live account has this address"),
     }
     Ok(())
 }

@@ -62,6 +62,13 @@ pub struct Page<T> {
     next_cursor: Option<String>,
 }
 
+/// What people searched for, as a part of a link to the next page.
+pub fn query_part(text: &str) -> String {
+    let mut part = url::form_urlencoded::Serializer::new("&".to_owned());
+    part.append_pair("q", text);
+    part.finish()
+}
+
 /// Answers with a page: `items` may hold one more than `limit`, which says that there is a next page and is not shown.
 /// `cursor_of` names the item that the next page continues after.
 pub fn page<T: Serialize, R>(

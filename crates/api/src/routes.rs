@@ -6,6 +6,8 @@
 
 pub mod health;
 
+mod admin_referrals;
+mod admin_users;
 mod docs;
 mod forgot_password;
 mod guard;
@@ -199,7 +201,7 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
             .limited(policy::FACTOR),
         Row::new(get.clone(), "/api/me/identities/", User, me_identities::get),
-        Row::new(post, "/api/me/identities/{identity}/", User, me_identities::post)
+        Row::new(post.clone(), "/api/me/identities/{identity}/", User, me_identities::post)
             .limited(policy::PASSWORD_CHECK),
         Row::new(delete.clone(), "/api/me/identities/{identity}/", User, me_identities::delete),
         Row::new(get.clone(), "/api/oauth/providers/", Public, oauth::providers),
@@ -209,6 +211,14 @@ pub fn table() -> Vec<Row> {
             .limited(policy::OAUTH_CALLBACK),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
+        Row::new(get.clone(), "/api/admin/referrals/", Manager, admin_referrals::get),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/approve/", Manager, admin_referrals::approve),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/reject/", Manager, admin_referrals::reject),
+        Row::new(post.clone(), "/api/admin/referrals/{id}/reverse/", Manager, admin_referrals::reverse),
+        Row::new(get.clone(), "/api/admin/users/", Manager, admin_users::get),
+        Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
+        Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
+        Row::new(post, "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),

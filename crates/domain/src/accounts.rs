@@ -3,6 +3,7 @@
 //! Hashing happens before these functions are called: no transaction waits for it. A deleted account keeps its row, with
 //! its personal data replaced, because the books refer to it.
 
+mod blocking;
 mod email;
 mod email_change;
 mod mailbox;
@@ -23,6 +24,7 @@ use crate::outbox::{self, Job};
 use crate::referrals::{self, Attributed, Attribution, Claim, ReferralCode};
 use crate::rewards;
 use crate::sessions;
+pub use blocking::{AccountView, BlockError, Blocked, Blocking, block, find_views, unblock};
 pub use email::{Email, EmailError};
 pub(crate) use email_change::purge as purge_email_changes;
 pub use email_change::{
@@ -104,6 +106,9 @@ pub async fn register(
     policy: ReferralPolicy,
     new: NewAccount,
 ) -> Result<Registered, RegisterError> {
+    if new.claim.is_some() {
+        policy.disposable.refresh();
+    }
     let mut tx = Tx::begin(pool).await?;
     let registered = create(&mut tx, now, keys, policy, &new, None).await?;
     verification::issue(&mut tx, now, registered.account.id, &new.email, new.trace.request_id).await?;
@@ -155,8 +160,7 @@ async fn create(
     let referral = match referrer {
         Some(referrer) => {
             let attribution = Attribution { referrer, referred: &account, known_as: &new.known_as };
-            let request_id = new.trace.request_id.clone();
-            Some(referrals::attribute(tx, now, keys, policy, attribution, request_id).await?)
+            Some(referrals::attribute(tx, now, keys, policy, attribution, &new.trace).await?)
         }
         None => None,
     };

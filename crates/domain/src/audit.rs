@@ -24,6 +24,16 @@ pub struct Trace {
     pub request_id: Option<String>,
     /// Keyed hash of the prefix of the client's address.
     pub ip_hash: Option<Vec<u8>>,
+    /// Whether the address belongs to a network of its own, so that sharing it means something. A loopback or private
+    /// address is everybody's: a proxy stands before us that is not named in `TRUSTED_PROXIES`, or nothing does.
+    pub is_public: bool,
+}
+
+impl Trace {
+    /// The network, when sharing it means something.
+    pub fn network(&self) -> Option<&[u8]> {
+        self.ip_hash.as_deref().filter(|_| self.is_public)
+    }
 }
 
 /// Who did it.
@@ -96,6 +106,15 @@ events! {
     IdentityLinked = "identity_linked", "An account at an identity provider may sign in from now on.";
     IdentityUnlinked = "identity_unlinked", "An account at an identity provider may sign in no more.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
+    AccountBlocked = "account_blocked", "The account was blocked, and its sessions ended.";
+    AccountUnblocked = "account_unblocked", "The account was let in again.";
+    CreditsAdjusted = "credits_adjusted", "Credits were given or taken.";
+    ReferralSuccessful = "referral_successful", "A referral counted.";
+    ReferralRejected = "referral_rejected", "A referral was refused.";
+    ReferralExpired = "referral_expired", "A referral waited too long.";
+    ReferralHeld = "referral_held", "A referral was laid before the managers.";
+    ReferralReleased = "referral_released", "A referral went from the managers back to waiting.";
+    ReferralReversed = "referral_reversed", "A referral that had counted was taken back.";
 }
 
 /// Something that happened.
@@ -107,7 +126,7 @@ pub struct Entry<'a> {
     pub actor: Actor,
     /// What.
     pub event: Event,
-    /// The session, factor, identity or referral that it is about.
+    /// The session, factor, identity, referral or entry that it is about.
     pub subject_id: Option<Uuid>,
     /// Why, when somebody gave a reason.
     pub reason: Option<&'a str>,
@@ -136,6 +155,16 @@ pub async fn record(
     Ok(store::insert(connection, now, entry, trace).await?)
 }
 
+/// Writes several entries at once.
+pub(crate) async fn record_all(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    entries: &[Entry<'_>],
+    trace: &Trace,
+) -> Result<(), DbError> {
+    Ok(store::insert_all(connection, now, entries, trace).await?)
+}
+
 /// Writes that a sign-in failed. The same work whether it named an account or not.
 pub async fn sign_in_failed(
     pool: &Pool,
@@ -156,6 +185,8 @@ pub struct Filter {
     pub user_id: Option<Uuid>,
     /// Of this kind only.
     pub event: Option<Event>,
+    /// About this session, factor, identity or referral only.
+    pub subject_id: Option<Uuid>,
 }
 
 /// Events, newest first, after `after`; at most `limit`.

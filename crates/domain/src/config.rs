@@ -12,6 +12,7 @@ use std::str::FromStr;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use crate::referrals::{Disposable, Limits};
 pub use keys::{Keys, SealingKeys, SigningKey};
 pub use reader::{ConfigError, HumanDuration, Settings};
 
@@ -151,12 +152,62 @@ impl FromStr for QualifiesOn {
 }
 
 /// When a referral counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct ReferralPolicy {
     /// What a referral waits for.
     pub qualifies_on: QualifiesOn,
     /// How long after registration it is held at least.
     pub hold: TimeDelta,
+    /// What its score is held against.
+    pub limits: Limits,
+    /// Domains of disposable addresses. Read once a process, and kept as long.
+    pub disposable: &'static Disposable,
+}
+
+impl ReferralPolicy {
+    fn read(settings: &mut Settings) -> Option<Self> {
+        let qualifies_on = settings.or(
+            "REFERRAL_QUALIFIES_ON",
+            QualifiesOn::VerifiedEmail,
+            "`verified_email` or `registration`",
+        );
+        let hold = settings.or(
+            "REFERRAL_HOLD",
+            HumanDuration(TimeDelta::zero()),
+            "a duration such as `90s`, `15m`, `24h` or `7d`",
+        );
+        let usual = Limits::default();
+        let mut number = |name: &str, default: i64| {
+            let number = settings.or(name, default, "a number from 1 on")?;
+            if number < 1 {
+                settings.problem(name, "wants a number from 1 on");
+            }
+            Some(number)
+        };
+        let review = number("REFERRAL_REVIEW_SCORE", usual.review);
+        let deny = number("REFERRAL_DENY_SCORE", usual.deny);
+        let network_hour = number("REFERRAL_NETWORK_PER_HOUR", usual.network_hour);
+        let code_hour = number("REFERRAL_CODE_PER_HOUR", usual.code_hour);
+        if review.zip(deny).is_some_and(|(review, deny)| review > deny) {
+            settings.problem("REFERRAL_DENY_SCORE", "must not be below REFERRAL_REVIEW_SCORE");
+        }
+        let path = settings.optional::<std::path::PathBuf>("DISPOSABLE_DOMAINS_PATH", "a file");
+        let disposable = Disposable::new(path).map_err(|error| {
+            let why = format!("names a file that cannot be read ({})", error.kind());
+            settings.problem("DISPOSABLE_DOMAINS_PATH", &why);
+        });
+        Some(Self {
+            qualifies_on: qualifies_on?,
+            hold: hold?.0,
+            limits: Limits {
+                review: review?,
+                deny: deny?,
+                network_hour: network_hour?,
+                code_hour: code_hour?,
+            },
+            disposable: Box::leak(Box::new(disposable.ok()?)),
+        })
+    }
 }
 
 /// The settings that the api and the worker share.
@@ -180,7 +231,7 @@ pub struct Common {
     pub redis_prefix: String,
     /// The keys.
     pub keys: Keys,
-    /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD`
+    /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD` and what referrals are judged by.
     pub referrals: ReferralPolicy,
 }
 
@@ -204,16 +255,7 @@ impl Common {
         let cache_redis_url = settings.secret("CACHE_REDIS_URL").or_else(|| redis_url.clone());
         let redis_prefix = settings.or("REDIS_PREFIX", "trellis".to_owned(), "a word");
         let keys = Keys::read(settings, env);
-        let qualifies_on = settings.or(
-            "REFERRAL_QUALIFIES_ON",
-            QualifiesOn::VerifiedEmail,
-            "`verified_email` or `registration`",
-        );
-        let hold = settings.or(
-            "REFERRAL_HOLD",
-            HumanDuration(TimeDelta::zero()),
-            "a duration such as `90s`, `15m`, `24h` or `7d`",
-        );
+        let referrals = ReferralPolicy::read(settings);
         Some(Self {
             env: env?,
             log_format: log_format?,
@@ -224,7 +266,7 @@ impl Common {
             cache_redis_url: cache_redis_url?,
             redis_prefix: redis_prefix?,
             keys: keys?,
-            referrals: ReferralPolicy { qualifies_on: qualifies_on?, hold: hold?.0 },
+            referrals: referrals?,
         })
     }
 

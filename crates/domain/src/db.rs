@@ -190,3 +190,16 @@ impl Drop for Tx {
         }
     }
 }
+
+/// The pattern for `LIKE` of texts that begin so, whatever is in it.
+pub(crate) fn beginning_with(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    pattern
+}

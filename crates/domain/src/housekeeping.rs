@@ -3,13 +3,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, factors, identities, outbox, recovery, sessions};
+use crate::{accounts, audit, factors, identities, outbox, recovery, referrals, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
 
 /// How long finished jobs are kept.
 const JOBS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
+
+/// How long the network of a registration is kept.
+const NETWORKS_KEPT: TimeDelta = TimeDelta::days(90);
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,10 +32,11 @@ pub struct Purged {
 }
 
 /// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
-/// nobody confirmed as soon as they run out. Forgets the networks of security
-/// events after 90 days and the events after a year.
+/// nobody confirmed as soon as they run out. Forgets the networks of security events and of registrations after 90 days and
+/// the events after a year.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
+    referrals::forget_networks(pool, now - NETWORKS_KEPT).await?;
     Ok(Purged {
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await?

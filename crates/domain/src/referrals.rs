@@ -1,37 +1,54 @@
 //! Referrals: who brought whom, what becomes of it, and the figures about it.
 //!
 //! A referral is made with the account of the referred person and never again. Each move is one
-//! `UPDATE .. WHERE status = <expected>`; the transaction that moves it also moves the counters. Locks are always taken in
-//! one order: users (by id), the referral, the counters (by user id), the balances.
+//! `UPDATE .. WHERE status = <expected>`; the transaction that moves it also moves the counters and writes the audit row.
+//! Locks are always taken in one order: users (by id), the referral, the counters (by user id), the balances.
+//!
+//! ```text
+//! pending -> successful | rejected | expired     by the worker (settle), or a manager who rejects
+//! pending -> review                              by the worker, or at registration: signals reach the limit
+//! review  -> pending                             by a manager who approves, or when the limits were raised
+//! review  -> rejected                            by a manager, by lowered limits, or with a deleted account
+//! successful -> reversed                         by a manager
+//! ```
 
 pub mod abuse;
 mod code;
+mod disposable;
+mod evidence;
+mod review;
 mod series;
+mod settle;
 mod stats;
 mod store;
 
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::accounts::{Account, Email, identity_hash};
+use crate::accounts::{Account, Email};
+use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::{Keys, QualifiesOn, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx};
-use crate::outbox::{self, Job, Lease, OutboxError};
+use crate::outbox::{self, Job};
 use crate::page::Cursor;
-use crate::rewards;
-use abuse::{Facts, Refusal};
+pub use abuse::Limits;
+use abuse::{Assessment, Decision};
 pub use code::{MalformedCode, ReferralCode};
+pub use disposable::Disposable;
+use evidence::Newcomer;
+pub use review::{Reviewed, Ruled, Ruling, RulingError, Search, Side, Verdict, review_one, rule, search};
 pub use series::{Day, LONGEST_SERIES, Standing, Window, is_named, leaderboard, series, set_named};
+pub use settle::{Rechecked, Settlement, expire, recheck, settle};
 pub use stats::{Discount, NextMilestone, Stats, stats};
 pub use store::ReferralView;
 
-/// A referral whose address is not confirmed by then is over.
-const PATIENCE: TimeDelta = TimeDelta::days(30);
+/// The reason of a referral that a manager is to look at. Which signals led there is not the referrer's to know.
+const UNDER_REVIEW: &str = "under_review";
 
-/// How many referrals one statement expires.
-const EXPIRY_BATCH: i64 = 500;
+/// The reason of a referral that too many signals speak against.
+const SUSPECTED: &str = "suspected_abuse";
 
 /// Where a referral stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +87,23 @@ impl ReferralStatus {
     /// Reads the word for it.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether it is decided.
+    pub const fn is_settled(self) -> bool {
+        !matches!(self, Self::Pending | Self::Review)
+    }
+
+    /// What the record calls a move to it.
+    const fn event(self) -> Event {
+        match self {
+            Self::Pending => Event::ReferralReleased,
+            Self::Review => Event::ReferralHeld,
+            Self::Successful => Event::ReferralSuccessful,
+            Self::Rejected => Event::ReferralRejected,
+            Self::Expired => Event::ReferralExpired,
+            Self::Reversed => Event::ReferralReversed,
+        }
     }
 }
 
@@ -133,26 +167,24 @@ pub(crate) struct Attribution<'a> {
     pub(crate) known_as: &'a [Uuid],
 }
 
-/// Writes the referral of an account that is being made, pending or refused, and promises its settlement if registering
-/// is enough.
+/// Writes the referral of an account that is being made: pending, for a manager to look at, or refused. Promises its
+/// settlement if registering is enough.
 pub(crate) async fn attribute(
     tx: &mut Tx,
     now: DateTime<Utc>,
     keys: &Keys,
     policy: ReferralPolicy,
     attribution: Attribution<'_>,
-    request_id: Option<String>,
+    trace: &Trace,
 ) -> Result<Attributed, DbError> {
     let Attribution { referrer, referred, known_as } = attribution;
     let email = Email::from_stored(referred.email.clone());
-    let facts = facts_about(tx, keys, &referrer, referred.id, &email, known_as).await?;
-    let refusal = abuse::judge(facts);
+    let newcomer = Newcomer { email: &email, known_as, network: trace.network(), id: referred.id };
+    let (identity, facts) = evidence::at_registration(tx, now, keys, policy, &referrer, &newcomer).await?;
+    let assessment = abuse::assess(facts, policy.limits, abuse::refuse(identity));
+    let (status, reason) = at_first(&assessment, policy);
     let id = Uuid::now_v7();
     let qualifies_at = now + policy.hold;
-    let (status, reason) = match refusal {
-        Some(refusal) => (ReferralStatus::Rejected, refusal.as_str()),
-        None => (ReferralStatus::Pending, waiting_reason(policy)),
-    };
     let row = store::NewReferral {
         id,
         referrer_id: referrer.id,
@@ -161,34 +193,19 @@ pub(crate) async fn attribute(
         status: status.as_str(),
         reason,
         qualifies_at,
-        settled_at: refusal.map(|_| now),
+        settled_at: status.is_settled().then_some(now),
+        network: newcomer.network,
+        assessment: serde_json::to_value(&assessment).ok(),
     };
     store::insert(tx, row).await?;
     let counters = store::count(tx, now, &[(referrer.id, None, Some(status), 1)]).await?;
-    if status == ReferralStatus::Pending && policy.qualifies_on == QualifiesOn::Registration {
-        enqueue_settlement(tx, id, "registered", qualifies_at, now, request_id).await?;
+    if status != ReferralStatus::Pending {
+        note(tx, now, id, status, Actor::System, reason, trace).await?;
+    } else if policy.qualifies_on == QualifiesOn::Registration {
+        enqueue_settlement(tx, id, "registered", qualifies_at, now, trace.request_id.clone()).await?;
     }
     let version = counters.first().map_or(0, |row| row.version);
     Ok(Attributed { status, referrer_id: referrer.id, version })
-}
-
-/// What is known of the two sides by the address of the one who was brought.
-async fn facts_about(
-    tx: &mut Tx,
-    keys: &Keys,
-    referrer: &Referrer,
-    referred_id: Uuid,
-    email: &Email,
-    known_as: &[Uuid],
-) -> Result<Facts, DbError> {
-    let identity = identity_hash(keys, email);
-    let had_it = store::had_identity(tx, &identity).await?;
-    Ok(Facts {
-        same_mailbox: email.canonical() == referrer.email.canonical() || had_it.contains(&referrer.id),
-        same_browser: known_as.contains(&referrer.id),
-        deleted_before: store::is_deleted_identity(tx, &identity).await?,
-        had_by_another: had_it.iter().any(|user_id| *user_id != referred_id),
-    })
 }
 
 /// Somebody who was brought has another address now: a referral that still waits is judged by it too. Else an address that
@@ -200,16 +217,60 @@ pub(crate) async fn address_changed(
     user_id: Uuid,
     email: &Email,
 ) -> Result<(), DbError> {
-    let Some((id, _)) = store::waiting_of(tx, user_id).await? else { return Ok(()) };
+    let Some((id, from)) = store::lock_undecided_of(tx, user_id).await? else { return Ok(()) };
     let Some(referrer) = store::referrer_of(tx, id).await? else { return Ok(()) };
-    let facts = facts_about(tx, keys, &referrer, user_id, email, &[]).await?;
-    let Some(refusal) = abuse::judge(facts) else { return Ok(()) };
-    if store::lock_pending(tx, id).await?.is_some() {
-        store::settle(tx, id, ReferralStatus::Rejected, refusal.as_str(), now).await?;
-        let moved = (referrer.id, Some(ReferralStatus::Pending), Some(ReferralStatus::Rejected), 1);
-        store::count(tx, now, &[moved]).await?;
-    }
+    let identity = evidence::by_address(tx, keys, &referrer, user_id, email).await?;
+    let Some(refusal) = abuse::refuse(identity) else { return Ok(()) };
+    let (to, reason) = (ReferralStatus::Rejected, refusal.as_str());
+    settle::store::shift(tx, now, id, from, to, reason, None).await?;
+    note(tx, now, id, to, Actor::System, reason, &Trace::default()).await?;
+    store::count(tx, now, &[(referrer.id, Some(from), Some(to), 1)]).await?;
     Ok(())
+}
+
+/// Where a referral begins.
+fn at_first(assessment: &Assessment, policy: ReferralPolicy) -> (ReferralStatus, &'static str) {
+    match (assessment.decision, assessment.refusal) {
+        (_, Some(refusal)) => (ReferralStatus::Rejected, refusal.as_str()),
+        (Decision::Deny, None) => (ReferralStatus::Rejected, SUSPECTED),
+        (Decision::Review, None) => (ReferralStatus::Review, UNDER_REVIEW),
+        (Decision::Allow, None) => (ReferralStatus::Pending, waiting_reason(policy)),
+    }
+}
+
+/// Writes a move into the record. The record names the referral and nobody: it is about no account's security.
+async fn note(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    referral_id: Uuid,
+    to: ReferralStatus,
+    actor: Actor,
+    reason: &str,
+    trace: &Trace,
+) -> Result<(), DbError> {
+    note_all(tx, now, &[referral_id], to, actor, reason, trace).await
+}
+
+async fn note_all(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    referral_ids: &[Uuid],
+    to: ReferralStatus,
+    actor: Actor,
+    reason: &str,
+    trace: &Trace,
+) -> Result<(), DbError> {
+    let entry = |id: &Uuid| Entry {
+        user_id: None,
+        actor,
+        event: to.event(),
+        subject_id: Some(*id),
+        reason: Some(reason),
+    };
+    let entries: Vec<Entry<'_>> = referral_ids.iter().map(entry).collect();
+    // Whoever registered is not the one who moved it: their network is not the move's.
+    let trace = Trace { ip_hash: trace.ip_hash.clone().filter(|_| actor != Actor::System), ..trace.clone() };
+    audit::record_all(tx, now, &entries, &trace).await
 }
 
 fn waiting_reason(policy: ReferralPolicy) -> &'static str {
@@ -248,119 +309,36 @@ pub(crate) async fn verified(
     Ok(())
 }
 
-/// What a settlement did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The referral was settled before, or is not ready.
-    Unchanged,
-    /// It is ready but for the hold, which lasts so much longer.
-    Held(TimeDelta),
-    /// It moved. The statistics of these users changed, to these versions.
-    Moved {
-        /// Where to.
-        status: ReferralStatus,
-        /// Users and the new versions of their statistics.
-        changed: Vec<(Uuid, i64)>,
-    },
-}
-
-/// Decides a pending referral, and its rewards with it, and completes the job: all in one transaction. A job that comes
-/// before the end of the hold (by this process's clock, which may lag behind the one it was due by) is put off.
-pub async fn settle(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    policy: ReferralPolicy,
-    referral_id: Uuid,
-    lease: &Lease,
-) -> Result<Settlement, OutboxError> {
-    let mut tx = Tx::begin(pool).await?;
-    let settlement = settle_in(&mut tx, now, policy, referral_id).await?;
-    match &settlement {
-        Settlement::Held(left) => outbox::put_off(&mut tx, lease, left.to_std().unwrap_or_default()).await?,
-        Settlement::Unchanged | Settlement::Moved { .. } => outbox::complete(&mut tx, lease).await?,
-    }
-    tx.commit().await?;
-    Ok(settlement)
-}
-
-async fn settle_in(
-    tx: &mut Tx,
-    now: DateTime<Utc>,
-    policy: ReferralPolicy,
-    referral_id: Uuid,
-) -> Result<Settlement, DbError> {
-    let Some(pair) = store::pair_of(tx, referral_id).await? else { return Ok(Settlement::Unchanged) };
-    let sides = store::lock_sides(tx, pair.referrer_id, pair.referred_id).await?;
-    let Some(due) = store::lock_pending(tx, referral_id).await? else { return Ok(Settlement::Unchanged) };
-    let (status, reason) = match verdict(&sides, policy) {
-        Verdict::Wait => return Ok(Settlement::Unchanged),
-        Verdict::Settle(status, reason) => (status, reason),
-    };
-    if status == ReferralStatus::Successful && due.qualifies_at > now {
-        return Ok(Settlement::Held(due.qualifies_at - now));
-    }
-    store::settle(tx, referral_id, status, reason, now).await?;
-    let moves = [
-        (pair.referrer_id, Some(ReferralStatus::Pending), Some(status), 1),
-        (pair.referred_id, None, None, 0),
-    ];
-    let counters = store::count(tx, now, &moves).await?;
-    if status == ReferralStatus::Successful {
-        let successful =
-            counters.iter().find(|row| row.user_id == pair.referrer_id).map_or(0, |row| row.successful);
-        let sides =
-            rewards::Sides { referral_id, referrer_id: pair.referrer_id, referred_id: pair.referred_id };
-        rewards::decide(tx, now, sides, successful).await?;
-    }
-    let changed = counters.into_iter().map(|row| (row.user_id, row.version)).collect();
-    Ok(Settlement::Moved { status, changed })
-}
-
-enum Verdict {
-    Wait,
-    Settle(ReferralStatus, &'static str),
-}
-
-fn verdict(sides: &store::SidesState, policy: ReferralPolicy) -> Verdict {
-    if sides.referrer_deleted {
-        return Verdict::Settle(ReferralStatus::Rejected, "referrer_deleted");
-    }
-    if sides.referred_deleted {
-        return Verdict::Settle(ReferralStatus::Rejected, "referred_deleted");
-    }
-    let waits = policy.qualifies_on == QualifiesOn::VerifiedEmail && !sides.referred_verified;
-    if sides.any_blocked || waits {
-        return Verdict::Wait;
-    }
-    Verdict::Settle(ReferralStatus::Successful, "qualified")
-}
-
-/// Expires referrals that waited too long. Returns how many; call again while it is not 0.
-pub async fn expire(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
-    let mut tx = Tx::begin(pool).await?;
-    let expired = store::expire(&mut tx, now - PATIENCE, now, EXPIRY_BATCH).await?;
-    let moves = tally(&expired, ReferralStatus::Pending, ReferralStatus::Expired);
-    store::count(&mut tx, now, &moves).await?;
-    tx.commit().await?;
-    Ok(expired.len())
-}
-
-/// One move for each referrer, in the order of their ids: locks are taken in one order.
-fn tally(referrers: &[Uuid], from: ReferralStatus, to: ReferralStatus) -> Vec<store::Move> {
-    let mut counts = std::collections::BTreeMap::new();
-    for referrer in referrers {
-        *counts.entry(*referrer).or_insert(0_i64) += 1;
-    }
-    counts.into_iter().map(|(referrer, n)| (referrer, Some(from), Some(to), n)).collect()
-}
-
-/// Rejects what is pending on either side of an account that is being deleted.
+/// Rejects what waits on either side of an account that is being deleted, and forgets where it registered.
 pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
-    let mut referrers = store::reject_brought_by(tx, user_id, now).await?;
-    referrers.extend(store::reject_brought(tx, user_id, now).await?);
-    let moves = tally(&referrers, ReferralStatus::Pending, ReferralStatus::Rejected);
+    store::forget_network(tx, user_id).await?;
+    let rejected = ReferralStatus::Rejected;
+    let mut moves = Vec::new();
+    for (side, reason) in
+        [(store::Side::Referrer, "referrer_deleted"), (store::Side::Referred, "referred_deleted")]
+    {
+        for from in [ReferralStatus::Pending, ReferralStatus::Review] {
+            let closed = store::reject_all(tx, side, user_id, from, reason, now).await?;
+            moves.extend(settle::tally(&closed, from, rejected));
+            settle::record(tx, now, &closed, rejected, reason).await?;
+        }
+    }
+    // In one go, so that the counters are locked in one order.
     store::count(tx, now, &moves).await?;
     Ok(())
+}
+
+/// Forgets the networks of registrations before `before`. Returns how many.
+pub(crate) async fn forget_networks(pool: &Pool, before: DateTime<Utc>) -> Result<usize, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::forget_networks_before(&mut connection, before).await?)
+}
+
+/// What a user's statistics show besides referrals changes: raises their version, and returns it. Locks the counters, as
+/// every change of a balance does before it locks the balance.
+pub(crate) async fn touch(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<i64, DbError> {
+    let rows = store::count(tx, now, &[(user_id, None, None, 0)]).await?;
+    Ok(rows.first().map_or(0, |row| row.version))
 }
 
 /// Whether somebody can be brought with this code.
@@ -380,23 +358,12 @@ pub async fn visit(pool: &Pool, now: DateTime<Utc>, code: &ReferralCode) -> Resu
 /// A referrer's referrals, newest first, after `after`; at most `limit`.
 pub async fn list(
     pool: &Pool,
+    now: DateTime<Utc>,
     referrer_id: Uuid,
     status: Option<ReferralStatus>,
     after: Option<Cursor>,
     limit: i64,
 ) -> Result<Vec<ReferralView>, DbError> {
     let mut connection = db::get(pool).await?;
-    Ok(store::list(&mut connection, referrer_id, status, after, limit).await?)
-}
-
-impl Refusal {
-    /// The reason, as the referrer reads it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SameMailbox => "self_referral_same_email",
-            Self::SameBrowser => "self_referral_same_browser",
-            Self::DeletedBefore => "email_of_deleted_account",
-            Self::HadByAnother => "email_used_before",
-        }
-    }
+    Ok(store::list(&mut connection, now, referrer_id, status, after, limit).await?)
 }

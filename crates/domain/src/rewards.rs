@@ -3,8 +3,10 @@
 //! Every decision is written, granted or not; every grant is one `rewards` row, one ledger entry and one change of a
 //! balance, in the transaction that makes the referral successful. UNIQUE keys refuse a second grant whatever happens.
 
+mod adjustment;
 mod amount;
 mod check;
+mod reversal;
 mod store;
 
 use std::fmt;
@@ -15,10 +17,12 @@ use uuid::Uuid;
 use crate::db::{self, Connection, DbError, Pool, Tx};
 use crate::page::Cursor;
 use crate::token::Token;
+pub use adjustment::{AdjustError, Adjusted, Adjustment, adjust, adjust_and_record};
 pub use amount::Amount;
 pub use check::{INVARIANTS, Invariant, Violations, check_ledger};
+pub use reversal::{Reversal, reverse_referral};
 pub use store::RewardView;
-use store::Rule;
+use store::{Cause, Entry, Rule};
 
 /// What is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,16 +149,8 @@ async fn post(tx: &mut Tx, now: DateTime<Utc>, grants: &[Grant]) -> Result<(), D
     for grant in sorted {
         let amount = grant.kind.entry(grant.rule.amount);
         let balance_after = store::add_to_balance(tx, grant.user_id, grant.kind, amount).await?;
-        entries.push(store::Entry {
-            id: Uuid::now_v7(),
-            user_id: grant.user_id,
-            kind: grant.kind.as_str(),
-            amount,
-            balance_after,
-            cause: "referral",
-            reward_id: Some(grant.id),
-            created_at: now,
-        });
+        let cause = Cause::Referral { reward_id: grant.id };
+        entries.push(Entry::new((grant.user_id, grant.kind), amount, balance_after, cause, now));
     }
     Ok(store::insert_entries(tx, &entries).await?)
 }
@@ -176,16 +172,7 @@ pub(crate) async fn forfeit_credits(tx: &mut Tx, now: DateTime<Utc>, user_id: Uu
         return Ok(());
     }
     let balance_after = store::take_from_balance(tx, user_id, RewardKind::Credits, left).await?;
-    let entry = store::Entry {
-        id: Uuid::now_v7(),
-        user_id,
-        kind: RewardKind::Credits.as_str(),
-        amount: -left,
-        balance_after,
-        cause: "forfeit",
-        reward_id: None,
-        created_at: now,
-    };
+    let entry = Entry::new((user_id, RewardKind::Credits), -left, balance_after, Cause::Forfeit, now);
     Ok(store::insert_entries(tx, &[entry]).await?)
 }
 

@@ -132,6 +132,9 @@ diesel::table! {
         reason -> Text,
         qualifies_at -> Timestamptz,
         settled_at -> Nullable<Timestamptz>,
+        network -> Nullable<Binary>,
+        assessment -> Nullable<Jsonb>,
+        cleared_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -169,6 +172,56 @@ diesel::table! {
         amount -> Numeric,
         created_at -> Timestamptz,
         retired_at -> Nullable<Timestamptz>,
+        campaign -> Nullable<Text>,
+        max_per_month -> Nullable<Integer>,
+        max_total -> Nullable<Integer>,
+        starts_at -> Nullable<Timestamptz>,
+        ends_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    reward_rule_sets (version) {
+        version -> Integer,
+        changed_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    reward_tallies (referrer_id, rule_key, month) {
+        referrer_id -> Uuid,
+        rule_key -> Text,
+        month -> Date,
+        granted -> BigInt,
+    }
+}
+
+diesel::table! {
+    reward_catalog (option) {
+        option -> Text,
+        title -> Text,
+        cost -> Numeric,
+        reward_type -> Text,
+        amount -> Numeric,
+        position -> Integer,
+        available -> Bool,
+    }
+}
+
+diesel::table! {
+    redemptions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        idempotency_key -> Text,
+        option -> Text,
+        cost -> Numeric,
+        reward_type -> Text,
+        amount -> Numeric,
+        credits_left -> Numeric,
+        premium_until -> Nullable<Timestamptz>,
+        code -> Nullable<Text>,
+        created_at -> Timestamptz,
     }
 }
 
@@ -183,6 +236,8 @@ diesel::table! {
         beneficiary -> Text,
         rule_id -> Uuid,
         milestone -> Nullable<Integer>,
+        reversed_at -> Nullable<Timestamptz>,
+        shortfall -> Nullable<Numeric>,
     }
 }
 
@@ -210,6 +265,12 @@ diesel::table! {
         cause -> Text,
         reward_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
+        redemption_id -> Nullable<Uuid>,
+        reverses_id -> Nullable<Uuid>,
+        shortfall -> Nullable<Numeric>,
+        reason -> Nullable<Text>,
+        actor_id -> Nullable<Uuid>,
+        idempotency_key -> Nullable<Text>,
     }
 }
 
@@ -222,22 +283,29 @@ diesel::table! {
 }
 
 diesel::table! {
-    premium_periods (reward_id) {
-        reward_id -> Uuid,
+    premium_periods (id) {
+        reward_id -> Nullable<Uuid>,
         user_id -> Uuid,
         starts_at -> Timestamptz,
         ends_at -> Timestamptz,
+        id -> Uuid,
+        redemption_id -> Nullable<Uuid>,
+        reversed_at -> Nullable<Timestamptz>,
     }
 }
 
 diesel::table! {
-    discounts (reward_id) {
-        reward_id -> Uuid,
+    discounts (id) {
+        reward_id -> Nullable<Uuid>,
         user_id -> Uuid,
         code -> Text,
         percent -> Numeric,
         created_at -> Timestamptz,
         redeemed_at -> Nullable<Timestamptz>,
+        id -> Uuid,
+        redemption_id -> Nullable<Uuid>,
+        redeemed_order -> Nullable<Text>,
+        voided_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -335,6 +403,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     referral_counters,
     referral_days,
     reward_rules,
+    reward_rule_sets,
+    reward_tallies,
+    reward_catalog,
+    redemptions,
     rewards,
     reward_decisions,
     ledger_entries,

@@ -109,6 +109,7 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendIdentityLinked { identity_id } => mail::identity_linked(context, lease, *identity_id).await,
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::ExpireAccounts {} => maintenance::expire_accounts(context, lease).await,
+        Job::RecheckReferrals {} => maintenance::recheck_referrals(context, lease).await,
         Job::Purge {} => maintenance::purge(context, lease).await,
     }
 }

@@ -27,6 +27,7 @@ pub(crate) async fn run(context: Context, shutdown: watch::Receiver<bool>) {
         for (name, job) in [
             ("expire_referrals", Job::ExpireReferrals {}),
             ("expire_accounts", Job::ExpireAccounts {}),
+            ("recheck_referrals", Job::RecheckReferrals {}),
             ("purge", Job::Purge {}),
         ] {
             let options =

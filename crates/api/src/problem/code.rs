@@ -85,6 +85,12 @@ problem_codes! {
         "It signs in to another account. Unlink it there first, or use another one.";
     LastWayIn = "last_way_in", CONFLICT, "Nobody could sign in to this account any more",
         "Set a password, or link another identity provider, and try again.";
+    ConflictingState = "conflicting_state", CONFLICT, "Its state does not allow this",
+        "Somebody decided otherwise meanwhile, or it is not so far. `detail` says how it stands; look again before trying another way.";
+    InsufficientCredits = "insufficient_credits", CONFLICT, "There are not enough credits",
+        "No balance goes below zero. `detail` says how many there are.";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "This idempotency key was used for something else",
+        "A key names one request. Send the same request again to see its answer, or another request with a key of its own.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has 64 KiB at most.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use domain::accounts::{
-    ConfirmError, EmailError, GuardedError, PasswordError, RegisterError, RenameError, UsernameError,
-    VerifyError,
+    BlockError, ConfirmError, EmailError, GuardedError, PasswordError, RegisterError, RenameError,
+    UsernameError, VerifyError,
 };
 use domain::db::DbError;
 use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
 use domain::recovery::ResetError;
-use domain::referrals::MalformedCode;
+use domain::referrals::{MalformedCode, RulingError};
+use domain::rewards::AdjustError;
 use domain::sessions::{RefreshError, StartError};
 
 use super::{Code, FieldCode, Problem};
@@ -55,6 +56,38 @@ impl From<GuardedError> for Problem {
             // The password that was checked is not the account's any more.
             GuardedError::Overtaken => Self::new(Code::InvalidCredentials),
             GuardedError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<RulingError> for Problem {
+    fn from(error: RulingError) -> Self {
+        match error {
+            RulingError::NoSuchReferral => Self::new(Code::NotFound),
+            RulingError::Conflict(_) => Self::new(Code::ConflictingState).detail(sentence(&error)),
+            RulingError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<BlockError> for Problem {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::NoSuchAccount => Self::new(Code::NotFound),
+            BlockError::OwnAccount => Self::new(Code::Forbidden).detail(sentence(&error)),
+            BlockError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdjustError> for Problem {
+    fn from(error: AdjustError) -> Self {
+        match error {
+            AdjustError::NoSuchAccount => Self::new(Code::NotFound),
+            AdjustError::Nothing => Self::field("/amount", FieldCode::InvalidValue),
+            AdjustError::Insufficient(_) => Self::new(Code::InsufficientCredits).detail(sentence(&error)),
+            AdjustError::KeyReused => Self::new(Code::IdempotencyKeyReused),
+            AdjustError::Db(error) => error.into(),
         }
     }
 }

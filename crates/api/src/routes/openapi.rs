@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, forgot_password, health, jwks, leaderboard, login, login_factor, logout, me, me_email,
-    me_export, me_factors, me_identities, oauth, referral_codes, referral_series, referral_stats,
-    referral_stream, referrals, register, register_confirm, reset_password, rewards, security_events,
-    sessions, table, token_refresh, verify_email,
+    Access, Row, admin_referrals, admin_users, forgot_password, health, jwks, leaderboard, login,
+    login_factor, logout, me, me_email, me_export, me_factors, me_identities, oauth, referral_codes,
+    referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,
+    rewards, security_events, sessions, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -41,7 +41,9 @@ pub(super) const PATH: &str = "/api/openapi.json";
         me::delete, me::password, me_email::post, me_export::get, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
-        referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, health::live, health::ready,
+        referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, admin_referrals::get,
+        admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_users::block,
+        admin_users::unblock, admin_users::adjust, health::live, health::ready,
     ),
     components(schemas(Schema)),
     tags(

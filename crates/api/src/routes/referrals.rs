@@ -26,7 +26,8 @@ pub(super) struct Referral {
     username: String,
     /// `pending`, `review`, `successful`, `rejected`, `expired` or `reversed`.
     status: String,
-    /// Why it stands there.
+    /// Why it stands there: what it waits for (`awaiting_verification`, `on_hold` until `qualifies_at`,
+    /// `awaiting_settlement`, `under_review`, `account_blocked`), or why it was decided so.
     reason: String,
     /// When the account was made.
     date_referred: DateTime<Utc>,
@@ -73,7 +74,8 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
     let word = status.map_or("", ReferralStatus::as_str);
     let cursors = Cursors::new(&state.keys().csrf, &format!("referrals {word}"), caller.user_id);
     let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = referrals::list(&state.pool, caller.user_id, status, after, i64::from(limit) + 1).await?;
+    let now = state.clock.now();
+    let rows = referrals::list(&state.pool, now, caller.user_id, status, after, i64::from(limit) + 1).await?;
     let filters = status.map_or_else(String::new, |status| format!("&status={status}"));
     let cursor_of = |row: &ReferralView| cursors.write(Cursor { at: row.date_referred, id: row.id });
     Ok(reply::page(PATH, &filters, limit, rows, cursor_of, Referral::from))

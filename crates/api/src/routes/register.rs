@@ -60,7 +60,7 @@ pub(super) struct Reply {
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Referral {
-    /// `pending`, or `rejected` when the friend is oneself.
+    /// `pending`; `review` when a manager looks at it first; `rejected` when the friend is oneself.
     status: &'static str,
 }
 

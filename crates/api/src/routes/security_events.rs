@@ -23,6 +23,11 @@ const ALL: &str = "/api/admin/audit/";
 /// How many bytes of a network's hash are shown: enough to tell networks apart.
 const NETWORK_SHOWN: usize = 6;
 
+/// A tag of a network: equal tags, equal networks.
+pub(super) fn network_tag(hash: &[u8]) -> String {
+    hex(hash.get(..NETWORK_SHOWN).unwrap_or(hash))
+}
+
 /// Something that happened to an account.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SecurityEvent)]
@@ -51,7 +56,7 @@ impl From<SecurityEvent> for View {
             actor: row.actor,
             subject_id: row.subject_id,
             reason: row.reason,
-            network: row.ip_hash.map(|hash| hex(hash.get(..NETWORK_SHOWN).unwrap_or(&hash))),
+            network: row.ip_hash.as_deref().map(network_tag),
             request_id: row.request_id,
             created_at: row.created_at,
         }
@@ -81,7 +86,7 @@ pub(super) struct AuditEvent {
                content_type = "application/problem+json")),
 )]
 pub(super) async fn own(state: Shared, caller: Caller, query: Query) -> Result<HttpResponse, Problem> {
-    let filter = Filter { user_id: Some(caller.user_id), event: None };
+    let filter = Filter { user_id: Some(caller.user_id), ..Filter::default() };
     page(&state, caller, query, OWN, filter, "", View::from).await
 }
 
@@ -91,6 +96,7 @@ pub(super) async fn own(state: Shared, caller: Caller, query: Query) -> Result<H
 #[utoipa::path(
     get, path = "/api/admin/audit/", tag = "managers",
     params(("user_id" = Option<Uuid>, Query, description = "Of this account only"),
+           ("subject_id" = Option<Uuid>, Query, description = "About this session, factor, identity or referral only"),
            ("event" = Option<String>, Query, description = "Of this kind only", pattern = "^(signed_in|sign_in_failed|role_granted)$"),
            ("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
            ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
@@ -99,15 +105,19 @@ pub(super) async fn own(state: Shared, caller: Caller, query: Query) -> Result<H
                content_type = "application/problem+json")),
 )]
 pub(super) async fn all(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
-    let user_id = query.parse("user_id", |text| {
+    let uuid = |text: &str| {
         Uuid::try_parse(text).map_err(|_| Complaint::new(FieldCode::InvalidValue, "This must be a UUID."))
-    });
+    };
+    let user_id = query.parse("user_id", uuid);
+    let subject_id = query.parse("subject_id", uuid);
     let events: Vec<(&str, Event)> = Event::ALL.iter().map(|event| (event.as_str(), *event)).collect();
     let event = query.choice("event", &events);
     let of_user = user_id.flatten().map(|id| format!("&user_id={id}"));
     let of_event = event.flatten().map(|event| format!("&event={}", event.as_str()));
-    let filters = of_user.into_iter().chain(of_event).collect::<String>();
-    let filter = Filter { user_id: user_id.flatten(), event: event.flatten() };
+    let of_subject = subject_id.flatten().map(|id| format!("&subject_id={id}"));
+    let filters = of_user.into_iter().chain(of_event).chain(of_subject).collect::<String>();
+    let filter =
+        Filter { user_id: user_id.flatten(), event: event.flatten(), subject_id: subject_id.flatten() };
     page(&state, caller, query, ALL, filter, &filters, |row| AuditEvent {
         user_id: row.user_id,
         actor_id: row.actor_id,

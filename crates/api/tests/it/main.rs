@@ -9,6 +9,8 @@
 
 mod access_tokens;
 mod account_deletion;
+mod admin_referrals;
+mod admin_users;
 mod bad_input;
 mod breached_passwords;
 mod cache;

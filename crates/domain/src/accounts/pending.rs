@@ -43,6 +43,8 @@ struct Evidence {
     claim: Option<String>,
     /// Users that the browser was known to belong to.
     known_as: Vec<Uuid>,
+    /// Whether the address that asked was of a network of its own.
+    is_public: bool,
 }
 
 /// What a token confirms.
@@ -116,7 +118,8 @@ pub async fn begin_registration(
         Claim::Typed(code) => code.as_str().to_owned(),
         Claim::Link(text) => text,
     });
-    let evidence = serde_json::to_value(Evidence { claim, known_as: new.known_as }).unwrap_or_default();
+    let evidence = Evidence { claim, known_as: new.known_as, is_public: new.trace.is_public };
+    let evidence = serde_json::to_value(evidence).unwrap_or_default();
     let address_hash = mailbox::hash(keys, &new.email);
     let key = new.username.key();
     store::release(&mut tx, &key, &address_hash, now).await?;
@@ -205,6 +208,7 @@ pub async fn confirm_registration(
     chosen: Confirmation,
 ) -> Result<Registered, ConfirmError> {
     let token = Token::parse(token).map_err(|_| ConfirmError::InvalidToken)?;
+    policy.disposable.refresh();
     let mut tx = Tx::begin(pool).await?;
     // The address before the row: several links to one address would wait for each other in a ring.
     let address_hash = store::address_of(&mut tx, token.digest().as_slice()).await?;
@@ -214,7 +218,8 @@ pub async fn confirm_registration(
         store::take(&mut tx, token.digest().as_slice(), now).await?.ok_or(ConfirmError::InvalidToken)?;
     // Before the account is made: the kept name must not stand in its own way.
     store::close_all_of(&mut tx, &address_hash, now).await?;
-    let Evidence { claim, mut known_as } = serde_json::from_value(taken.evidence).unwrap_or_default();
+    let Evidence { claim, mut known_as, is_public } =
+        serde_json::from_value(taken.evidence).unwrap_or_default();
     known_as.extend(chosen.known_as);
     let new = NewAccount {
         email: Email::from_stored(taken.email),
@@ -224,7 +229,7 @@ pub async fn confirm_registration(
         claim: claim.map(Claim::Link),
         known_as,
         // It was asked for from that network, which is what a referral is judged by.
-        trace: Trace { ip_hash: taken.ip_hash, ..chosen.trace.clone() },
+        trace: Trace { ip_hash: taken.ip_hash, is_public, ..chosen.trace.clone() },
     };
     let registered = super::create(&mut tx, now, keys, policy, &new, Some(now)).await?;
     let user_id = registered.account.id;

@@ -43,22 +43,34 @@ pub(super) async fn insert(
     entry: Entry<'_>,
     trace: &Trace,
 ) -> QueryResult<()> {
-    let (actor, actor_id) = entry.actor.columns();
-    diesel::insert_into(events::table)
-        .values((
-            events::id.eq(Uuid::now_v7()),
-            events::user_id.eq(entry.user_id),
-            events::actor.eq(actor),
-            events::actor_id.eq(actor_id),
-            events::event.eq(entry.event.as_str()),
-            events::subject_id.eq(entry.subject_id),
-            events::reason.eq(entry.reason),
-            events::ip_hash.eq(trace.ip_hash.as_deref()),
-            events::request_id.eq(trace.request_id.as_deref()),
-            events::created_at.eq(now),
-        ))
-        .execute(connection)
-        .await?;
+    insert_all(connection, now, &[entry], trace).await
+}
+
+pub(super) async fn insert_all(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    entries: &[Entry<'_>],
+    trace: &Trace,
+) -> QueryResult<()> {
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let (actor, actor_id) = entry.actor.columns();
+            (
+                events::id.eq(Uuid::now_v7()),
+                events::user_id.eq(entry.user_id),
+                events::actor.eq(actor),
+                events::actor_id.eq(actor_id),
+                events::event.eq(entry.event.as_str()),
+                events::subject_id.eq(entry.subject_id),
+                events::reason.eq(entry.reason),
+                events::ip_hash.eq(trace.ip_hash.as_deref()),
+                events::request_id.eq(trace.request_id.as_deref()),
+                events::created_at.eq(now),
+            )
+        })
+        .collect();
+    diesel::insert_into(events::table).values(rows).execute(connection).await?;
     Ok(())
 }
 
@@ -75,6 +87,9 @@ pub(super) async fn list(
     }
     if let Some(event) = filter.event {
         query = query.filter(events::event.eq(event.as_str()));
+    }
+    if let Some(subject_id) = filter.subject_id {
+        query = query.filter(events::subject_id.eq(subject_id));
     }
     if let Some(Cursor { at, id }) = after {
         query = query.filter(events::created_at.lt(at).or(events::created_at.eq(at).and(events::id.lt(id))));

@@ -96,6 +96,9 @@ pub enum Job {
     /// Deletes accounts whose address nobody confirmed.
     #[serde(rename = "maintenance.expire_accounts")]
     ExpireAccounts {},
+    /// Looks again at referrals that stand still.
+    #[serde(rename = "maintenance.recheck_referrals")]
+    RecheckReferrals {},
     /// Removes what is no longer needed: used tokens, ended sessions, finished jobs.
     #[serde(rename = "maintenance.purge")]
     Purge {},
@@ -134,7 +137,10 @@ impl Job {
             | Self::SendFactorRemoved { .. }
             | Self::SendRecoveryCodeUsed { .. }
             | Self::SendIdentityLinked { .. } => QueueName::Mail,
-            Self::ExpireReferrals {} | Self::ExpireAccounts {} | Self::Purge {} => QueueName::Maintenance,
+            Self::ExpireReferrals {}
+            | Self::ExpireAccounts {}
+            | Self::RecheckReferrals {}
+            | Self::Purge {} => QueueName::Maintenance,
         }
     }
 
@@ -156,6 +162,7 @@ impl Job {
             Self::SendIdentityLinked { .. } => "mail.identity_linked",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
             Self::ExpireAccounts {} => "maintenance.expire_accounts",
+            Self::RecheckReferrals {} => "maintenance.recheck_referrals",
             Self::Purge {} => "maintenance.purge",
         }
     }

@@ -1,9 +1,9 @@
 //! The SQL of referrals.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{ReferralCode, ReferralStatus, Referrer};
@@ -26,6 +26,8 @@ pub(super) struct NewReferral<'a> {
     pub(super) reason: &'a str,
     pub(super) qualifies_at: DateTime<Utc>,
     pub(super) settled_at: Option<DateTime<Utc>>,
+    pub(super) network: Option<&'a [u8]>,
+    pub(super) assessment: Option<Value>,
 }
 
 /// Whose counters change: one referral, or `n`, of a referrer from one state (`None`: made just now) to another.
@@ -49,15 +51,12 @@ pub(super) struct SidesState {
     pub(super) referred_deleted: bool,
     pub(super) any_blocked: bool,
     pub(super) referred_verified: bool,
-}
-
-#[derive(Queryable)]
-pub(super) struct Due {
-    pub(super) qualifies_at: DateTime<Utc>,
+    /// Of a live account, else what stands in its place.
+    pub(super) referred_email: String,
 }
 
 /// A referral, as its referrer sees it: nothing of the other person but the username.
-#[derive(Clone, Debug, Queryable)]
+#[derive(Clone, Debug)]
 pub struct ReferralView {
     /// The referral.
     pub id: Uuid,
@@ -75,6 +74,47 @@ pub struct ReferralView {
     pub qualifies_at: DateTime<Utc>,
     /// When it was decided.
     pub settled_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Queryable)]
+struct ViewRow {
+    id: Uuid,
+    username: String,
+    deleted_at: Option<DateTime<Utc>>,
+    verified_at: Option<DateTime<Utc>>,
+    blocked_at: Option<DateTime<Utc>>,
+    status: String,
+    reason: String,
+    date_referred: DateTime<Utc>,
+    qualifies_at: DateTime<Utc>,
+    settled_at: Option<DateTime<Utc>>,
+}
+
+impl ViewRow {
+    /// Why it stands there. What a pending referral waits for changes without a move of it.
+    fn reason(&self, now: DateTime<Utc>) -> String {
+        let waits = self.status == ReferralStatus::Pending.as_str();
+        if waits && self.blocked_at.is_some() {
+            "account_blocked".to_owned()
+        } else if waits && (self.verified_at.is_some() || self.reason != "awaiting_verification") {
+            if self.qualifies_at > now { "on_hold" } else { "awaiting_settlement" }.to_owned()
+        } else {
+            self.reason.clone()
+        }
+    }
+
+    fn view(self, now: DateTime<Utc>) -> ReferralView {
+        ReferralView {
+            reason: self.reason(now),
+            id: self.id,
+            username: self.username,
+            deleted_at: self.deleted_at,
+            status: self.status,
+            date_referred: self.date_referred,
+            qualifies_at: self.qualifies_at,
+            settled_at: self.settled_at,
+        }
+    }
 }
 
 fn referrer((id, email): (Uuid, String)) -> Referrer {
@@ -212,6 +252,22 @@ pub(super) async fn waiting_of(tx: &mut Tx, referred_id: Uuid) -> QueryResult<Op
         .optional()
 }
 
+/// The referral of this person that is not decided, if any, and where it stands; locked.
+pub(super) async fn lock_undecided_of(
+    tx: &mut Tx,
+    referred_id: Uuid,
+) -> QueryResult<Option<(Uuid, ReferralStatus)>> {
+    let row: Option<(Uuid, String)> = referrals::table
+        .filter(referrals::referred_user_id.eq(referred_id))
+        .filter(referrals::status.eq_any([ReferralStatus::Pending.as_str(), ReferralStatus::Review.as_str()]))
+        .select((referrals::id, referrals::status))
+        .for_update()
+        .first(&mut **tx)
+        .await
+        .optional()?;
+    Ok(row.and_then(|(id, status)| Some((id, ReferralStatus::parse(&status)?))))
+}
+
 pub(super) async fn pair_of(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Pair>> {
     let row: Option<(Uuid, Uuid)> = referrals::table
         .find(id)
@@ -222,14 +278,14 @@ pub(super) async fn pair_of(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Pair>> 
     Ok(row.map(|(referrer_id, referred_id)| Pair { referrer_id, referred_id }))
 }
 
-type Side = (Uuid, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+type SideRow = (Uuid, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, String);
 
 /// Locks both accounts against deletion and blocking, and says how they stand.
 pub(super) async fn lock_sides(tx: &mut Tx, referrer: Uuid, referred: Uuid) -> QueryResult<SidesState> {
-    let rows: Vec<Side> = users::table
+    let rows: Vec<SideRow> = users::table
         .filter(users::id.eq_any([referrer, referred]))
         .order(users::id)
-        .select((users::id, users::deleted_at, users::blocked_at, users::email_verified_at))
+        .select((users::id, users::deleted_at, users::blocked_at, users::email_verified_at, users::email))
         .for_share()
         .load(&mut **tx)
         .await?;
@@ -239,109 +295,62 @@ pub(super) async fn lock_sides(tx: &mut Tx, referrer: Uuid, referred: Uuid) -> Q
         referred_deleted: side(referred).is_none_or(|row| row.1.is_some()),
         any_blocked: rows.iter().any(|row| row.2.is_some()),
         referred_verified: side(referred).is_some_and(|row| row.3.is_some()),
+        referred_email: side(referred).map(|row| row.4.clone()).unwrap_or_default(),
     })
 }
 
-/// Locks the referral if it is pending.
-pub(super) async fn lock_pending(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Due>> {
-    let qualifies_at = referrals::table
-        .filter(referrals::id.eq(id).and(referrals::status.eq(ReferralStatus::Pending.as_str())))
-        .select(referrals::qualifies_at)
-        .for_update()
-        .first(&mut **tx)
-        .await
-        .optional()?;
-    Ok(qualifies_at.map(|qualifies_at| Due { qualifies_at }))
+/// Which side of a referral somebody is.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Referrer,
+    Referred,
 }
 
-/// Moves a pending referral; the caller holds its lock.
-pub(super) async fn settle(
+/// Rejects what stands at `from` and has this person on this side; returns the referrals with their referrers.
+pub(super) async fn reject_all(
     tx: &mut Tx,
-    id: Uuid,
-    status: ReferralStatus,
+    side: Side,
+    user_id: Uuid,
+    from: ReferralStatus,
     reason: &str,
     now: DateTime<Utc>,
-) -> QueryResult<()> {
-    let moved = diesel::update(referrals::table)
-        .filter(referrals::id.eq(id).and(referrals::status.eq(ReferralStatus::Pending.as_str())))
-        .set((
-            referrals::status.eq(status.as_str()),
-            referrals::reason.eq(reason),
-            referrals::settled_at.eq(now),
-        ))
+) -> QueryResult<Vec<(Uuid, Uuid)>> {
+    let change = (
+        referrals::status.eq(ReferralStatus::Rejected.as_str()),
+        referrals::reason.eq(reason),
+        referrals::settled_at.eq(now),
+    );
+    let returned = (referrals::id, referrals::referrer_id);
+    let waiting = diesel::update(referrals::table).filter(referrals::status.eq(from.as_str()));
+    match side {
+        Side::Referrer => {
+            let own = waiting.filter(referrals::referrer_id.eq(user_id));
+            own.set(change).returning(returned).get_results(&mut **tx).await
+        }
+        Side::Referred => {
+            let own = waiting.filter(referrals::referred_user_id.eq(user_id));
+            own.set(change).returning(returned).get_results(&mut **tx).await
+        }
+    }
+}
+
+/// Forgets the network that somebody registered from.
+pub(super) async fn forget_network(tx: &mut Tx, referred: Uuid) -> QueryResult<()> {
+    diesel::update(referrals::table.filter(referrals::referred_user_id.eq(referred)))
+        .set(referrals::network.eq(None::<Vec<u8>>))
         .execute(&mut **tx)
         .await?;
-    if moved == 1 { Ok(()) } else { Err(diesel::result::Error::NotFound) }
+    Ok(())
 }
 
-/// Expires up to `limit` pending referrals made before `before` whose address was not confirmed; returns their referrers.
-/// One that was confirmed waits for a worker, and must not lose by that.
-pub(super) async fn expire(
-    tx: &mut Tx,
+pub(super) async fn forget_networks_before(
+    connection: &mut Connection,
     before: DateTime<Utc>,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> QueryResult<Vec<Uuid>> {
-    let confirmed = users::table
-        .filter(users::id.eq(referrals::referred_user_id).and(users::email_verified_at.is_not_null()));
-    let ids: Vec<Uuid> = referrals::table
-        .filter(
-            referrals::status.eq(ReferralStatus::Pending.as_str()).and(referrals::date_referred.lt(before)),
-        )
-        .filter(not(exists(confirmed)))
-        .order(referrals::date_referred)
-        .limit(limit)
-        .select(referrals::id)
-        .for_update()
-        .skip_locked()
-        .load(&mut **tx)
-        .await?;
-    diesel::update(referrals::table.filter(referrals::id.eq_any(ids)))
-        .set((
-            referrals::status.eq(ReferralStatus::Expired.as_str()),
-            referrals::reason.eq("not_verified_in_time"),
-            referrals::settled_at.eq(now),
-        ))
-        .returning(referrals::referrer_id)
-        .get_results(&mut **tx)
-        .await
-}
-
-/// Rejects what is pending by a referrer who is being deleted.
-pub(super) async fn reject_brought_by(
-    tx: &mut Tx,
-    referrer: Uuid,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<Uuid>> {
+) -> QueryResult<usize> {
     diesel::update(referrals::table)
-        .filter(referrals::referrer_id.eq(referrer))
-        .filter(referrals::status.eq_any([ReferralStatus::Pending.as_str(), ReferralStatus::Review.as_str()]))
-        .set((
-            referrals::status.eq(ReferralStatus::Rejected.as_str()),
-            referrals::reason.eq("referrer_deleted"),
-            referrals::settled_at.eq(now),
-        ))
-        .returning(referrals::referrer_id)
-        .get_results(&mut **tx)
-        .await
-}
-
-/// Rejects the pending referral of a person who is being deleted.
-pub(super) async fn reject_brought(
-    tx: &mut Tx,
-    referred: Uuid,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<Uuid>> {
-    diesel::update(referrals::table)
-        .filter(referrals::referred_user_id.eq(referred))
-        .filter(referrals::status.eq_any([ReferralStatus::Pending.as_str(), ReferralStatus::Review.as_str()]))
-        .set((
-            referrals::status.eq(ReferralStatus::Rejected.as_str()),
-            referrals::reason.eq("referred_deleted"),
-            referrals::settled_at.eq(now),
-        ))
-        .returning(referrals::referrer_id)
-        .get_results(&mut **tx)
+        .filter(referrals::network.is_not_null().and(referrals::date_referred.lt(before)))
+        .set(referrals::network.eq(None::<Vec<u8>>))
+        .execute(connection)
         .await
 }
 
@@ -372,6 +381,7 @@ pub(super) async fn count_visit(
 
 pub(super) async fn list(
     connection: &mut Connection,
+    now: DateTime<Utc>,
     referrer_id: Uuid,
     status: Option<ReferralStatus>,
     after: Option<Cursor>,
@@ -386,6 +396,8 @@ pub(super) async fn list(
             referrals::id,
             users::username,
             users::deleted_at,
+            users::email_verified_at,
+            users::blocked_at,
             referrals::status,
             referrals::reason,
             referrals::date_referred,
@@ -401,5 +413,6 @@ pub(super) async fn list(
             referrals::date_referred.lt(at).or(referrals::date_referred.eq(at).and(referrals::id.lt(id))),
         );
     }
-    query.load(connection).await
+    let rows: Vec<ViewRow> = query.load(connection).await?;
+    Ok(rows.into_iter().map(|row| row.view(now)).collect())
 }

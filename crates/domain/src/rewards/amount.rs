@@ -3,7 +3,8 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::ops::{Add, Neg};
+use std::ops::{Add, Neg, Sub};
+use std::str::FromStr;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -46,10 +47,35 @@ impl Amount {
     }
 }
 
+impl FromStr for Amount {
+    type Err = ();
+
+    /// Reads `25`, `25.5`, `25.00` or `-2.50`: no more decimals, no more than fifteen digits before the point.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "00"));
+        let plain = |part: &str, longest| {
+            (1..=longest).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        if !plain(whole, 15) || !plain(fraction, 2) {
+            return Err(());
+        }
+        let hundredths: i64 = format!("{whole}{fraction:0<2}").parse().map_err(|_| ())?;
+        Ok(Self(if negative { -hundredths } else { hundredths }))
+    }
+}
+
 impl Add for Amount {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Amount {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
@@ -126,6 +152,23 @@ impl FromSql<Numeric, Pg> for Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        for (text, hundredths) in [
+            ("25", 2_500),
+            ("25.5", 2_550),
+            ("25.05", 2_505),
+            ("-2.50", -250),
+            ("0", 0),
+            ("999999999999999.99", 99_999_999_999_999_999),
+        ] {
+            assert_eq!(text.parse::<Amount>().unwrap().hundredths(), hundredths, "{text}");
+        }
+        for bad in ["", "-", ".5", "5.", "1.234", "+1", "1e3", " 1", "1,5", "1000000000000000", "--1", "٣"] {
+            assert!(bad.parse::<Amount>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn text_form() {

@@ -1,17 +1,19 @@
-//! The SQL of rewards and of the ledger.
+//! The SQL of rewards.
+
+mod ledger;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{Amount, Beneficiary, Grant, RewardKind, Sides};
+use super::{Amount, Beneficiary, Grant, Sides};
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
+pub(super) use ledger::{Cause, Entry, add_to_balance, insert_entries, lock_balance, take_from_balance};
+
 use crate::schema::{
-    balances, discounts, ledger_entries, premium_periods as premium, reward_decisions as decisions,
-    reward_rules as rules, rewards,
+    discounts, premium_periods as premium, reward_decisions as decisions, reward_rules as rules, rewards,
 };
 
 #[derive(Clone, Debug, Queryable, Selectable)]
@@ -22,19 +24,6 @@ pub(super) struct Rule {
     pub(super) beneficiary: String,
     pub(super) reward_type: String,
     pub(super) amount: Amount,
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = ledger_entries)]
-pub(super) struct Entry {
-    pub(super) id: Uuid,
-    pub(super) user_id: Uuid,
-    pub(super) kind: &'static str,
-    pub(super) amount: Amount,
-    pub(super) balance_after: Amount,
-    pub(super) cause: &'static str,
-    pub(super) reward_id: Option<Uuid>,
-    pub(super) created_at: DateTime<Utc>,
 }
 
 #[derive(Insertable)]
@@ -183,53 +172,6 @@ pub(super) async fn insert_decisions(
     Ok(())
 }
 
-/// Adds to a balance, which may be made by it; returns the new balance.
-///
-/// Never with a negative amount: an upsert checks the row that it would insert, whether or not it inserts it.
-pub(super) async fn add_to_balance(
-    tx: &mut Tx,
-    user_id: Uuid,
-    kind: RewardKind,
-    amount: Amount,
-) -> QueryResult<Amount> {
-    diesel::insert_into(balances::table)
-        .values((
-            balances::user_id.eq(user_id),
-            balances::kind.eq(kind.as_str()),
-            balances::amount.eq(amount),
-        ))
-        .on_conflict((balances::user_id, balances::kind))
-        .do_update()
-        .set(balances::amount.eq(balances::amount + excluded(balances::amount)))
-        .returning(balances::amount)
-        .get_result(&mut **tx)
-        .await
-}
-
-/// Takes from a balance; returns the new one. Refused below zero.
-pub(super) async fn take_from_balance(
-    tx: &mut Tx,
-    user_id: Uuid,
-    kind: RewardKind,
-    amount: Amount,
-) -> QueryResult<Amount> {
-    diesel::update(balances::table.find((user_id, kind.as_str())))
-        .set(balances::amount.eq(balances::amount - amount))
-        .returning(balances::amount)
-        .get_result(&mut **tx)
-        .await
-}
-
-pub(super) async fn lock_balance(tx: &mut Tx, user_id: Uuid, kind: RewardKind) -> QueryResult<Amount> {
-    let row = balances::table.find((user_id, kind.as_str())).select(balances::amount).for_update();
-    Ok(row.first(&mut **tx).await.optional()?.unwrap_or_default())
-}
-
-pub(super) async fn insert_entries(tx: &mut Tx, entries: &[Entry]) -> QueryResult<()> {
-    diesel::insert_into(ledger_entries::table).values(entries).execute(&mut **tx).await?;
-    Ok(())
-}
-
 /// Adds a period after the last one. The lock on the premium balance, which the caller holds, orders them.
 pub(super) async fn extend_premium(
     tx: &mut Tx,
@@ -239,7 +181,7 @@ pub(super) async fn extend_premium(
     length: TimeDelta,
 ) -> QueryResult<()> {
     let last: Option<DateTime<Utc>> = premium::table
-        .filter(premium::user_id.eq(user_id))
+        .filter(premium::user_id.eq(user_id).and(premium::reversed_at.is_null()))
         .select(diesel::dsl::max(premium::ends_at))
         .first(&mut **tx)
         .await?;
@@ -286,7 +228,7 @@ pub(super) async fn list(
     let mut query = decisions::table
         .left_join(rewards::table.on(rewards::id.nullable().eq(decisions::reward_id)))
         .left_join(rules::table.on(rules::id.nullable().eq(decisions::rule_id)))
-        .left_join(discounts::table.on(discounts::reward_id.nullable().eq(decisions::reward_id)))
+        .left_join(discounts::table.on(discounts::reward_id.eq(decisions::reward_id)))
         .filter(decisions::user_id.eq(user_id))
         .order((decisions::decided_at.desc(), decisions::id.desc()))
         .limit(limit)

@@ -31,6 +31,20 @@ pub(super) async fn expire_accounts(context: &Context, lease: &Lease) -> Result<
     Ok(outbox::complete_alone(&context.pool, lease).await?)
 }
 
+pub(super) async fn recheck_referrals(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    let done = referrals::recheck(&context.pool, context.clock.now(), context.referrals).await?;
+    if done.promised + done.weighed > 0 {
+        tracing::info!(
+            promised = done.promised,
+            weighed = done.weighed,
+            released = done.released,
+            "looked again at referrals that stood still"
+        );
+        context.wake.wake();
+    }
+    Ok(outbox::complete_alone(&context.pool, lease).await?)
+}
+
 pub(super) async fn purge(context: &Context, lease: &Lease) -> Result<(), JobError> {
     let purged = housekeeping::purge(&context.pool, context.clock.now()).await?;
     tracing::info!(

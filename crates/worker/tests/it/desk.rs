@@ -22,7 +22,7 @@ use uuid::Uuid;
 use worker::mailer::Mailer;
 use worker::{Config, Context};
 
-pub(super) use people::Friend;
+pub(super) use people::{Friend, Place};
 
 /// A system with no process but this one. Jobs run when a test says so.
 pub(super) struct Desk {
@@ -66,6 +66,13 @@ impl Desk {
     /// A worker process's own connections and rules, apart from those of others.
     pub(super) fn context(&self) -> Context {
         context(&self.config, &self.database.pool(8), &self.clock)
+    }
+
+    /// Starts anew with other settings, on the same database.
+    pub(super) fn change_settings(&mut self, change: impl FnOnce(&mut TestSettings)) {
+        change(&mut self.settings);
+        self.config = Config::read(self.settings.settings()).unwrap();
+        self.context = context(&self.config, &self.pool, &self.clock);
     }
 
     pub(super) fn queues(&self) -> Queues {

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and says what it measured"
 )]
 
+mod abuse;
 mod consume;
 mod desk;
 mod history;
@@ -18,5 +19,6 @@ mod mailer;
 mod maintenance;
 mod outbox;
 mod relay;
+mod review;
 mod schema;
 mod settle_referral;

@@ -10,7 +10,6 @@ const SCHEMA: &str = include_str!("../../../domain/src/schema.rs");
 
 /// Diesel's name of a type of PostgreSQL.
 const TYPES: [(&str, &str); 11] = [
-    ("bool", "Bool"),
     ("uuid", "Uuid"),
     ("text", "Text"),
     ("timestamptz", "Timestamptz"),
@@ -21,6 +20,7 @@ const TYPES: [(&str, &str); 11] = [
     ("bytea", "Binary"),
     ("jsonb", "Jsonb"),
     ("date", "Date"),
+    ("bool", "Bool"),
 ];
 
 /// Everything that a schema is made of, a line each.

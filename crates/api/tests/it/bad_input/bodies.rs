@@ -19,8 +19,7 @@ async fn send(
     let token = client.cookie("csrf_token").map(|cookie| cookie.value).unwrap_or_default();
     let mut headers = headers.to_vec();
     headers.push(("X-CSRF-Token", &token));
-    let path = endpoint.path.replace("{identity}", "acme");
-    client.send_raw(endpoint.method.clone(), &path, Some(body), &headers).await
+    client.send_raw(endpoint.method.clone(), &endpoint.url(), Some(body), &headers).await
 }
 
 /// Sends all of these bodies; each must be refused with one status and one code.

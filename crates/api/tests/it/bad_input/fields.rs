@@ -49,6 +49,9 @@ pub(super) enum Kind {
     TotpCode,
     /// A path of ours to go on to.
     OwnPath,
+    /// Why a manager does something.
+    Reason,
+    Amount,
 }
 
 /// A field of a body.
@@ -67,6 +70,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Its path, with the id of nobody in place of a parameter.
+    pub(super) fn url(&self) -> String {
+        self.path.replace("{id}", "00000000-0000-7000-8000-000000000000").replace("{identity}", "acme")
+    }
+
     /// A body that is well-formed in every field.
     pub(super) fn good(&self) -> Map<String, Value> {
         self.fields.iter().map(|field| (field.name.to_owned(), field.kind.good().into())).collect()
@@ -75,8 +83,8 @@ impl Endpoint {
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
-        Challenge, Email, FactorCode, Identifier, NewPassword, OwnPath, Password, ReferralCode, RefreshToken,
-        Token, TotpCode, Transport, Username,
+        Amount, Challenge, Email, FactorCode, Identifier, NewPassword, OwnPath, Password, Reason,
+        ReferralCode, RefreshToken, Token, TotpCode, Transport, Username,
     };
     let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
         method,
@@ -89,6 +97,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     };
     let (nobody, user) = (false, true);
     let (required, optional) = (true, false);
+    let reasoned = |path| endpoint(Method::POST, path, user, &[("reason", Reason, required)]);
     vec![
         endpoint(
             Method::POST,
@@ -174,6 +183,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("password", Password, optional), ("next", OwnPath, optional)],
         ),
+        reasoned("/api/admin/referrals/{id}/approve/"),
+        reasoned("/api/admin/referrals/{id}/reject/"),
+        reasoned("/api/admin/referrals/{id}/reverse/"),
+        reasoned("/api/admin/users/{id}/block/"),
+        reasoned("/api/admin/users/{id}/unblock/"),
+        endpoint(
+            Method::POST,
+            "/api/admin/users/{id}/adjust/",
+            user,
+            &[("amount", Amount, required), ("reason", Reason, required)],
+        ),
     ]
 }
 
@@ -192,6 +212,8 @@ impl Kind {
             Self::Challenge => "A".repeat(90),
             Self::FactorCode | Self::TotpCode => "123456".to_owned(),
             Self::OwnPath => "/dashboard".to_owned(),
+            Self::Reason => "it was a mistake".to_owned(),
+            Self::Amount => "2.50".to_owned(),
         }
     }
 
@@ -280,6 +302,11 @@ impl Kind {
                 let recovery = "k7x2mq-9dhr4t-0bz3wv-g5n8cf";
                 all(&[&MALFORMED_FACTOR_CODES[..], &[recovery]].concat(), &Code("invalid_value"))
             }
+            Self::Reason => vec![long("a", 501), long("é", 501)],
+            Self::Amount => all(
+                &["0", "0.00", "-0", "1.234", "1e3", " 1", "1,50", "+1", ".5", "5.", "NaN", "-", "１"],
+                &Code("invalid_value"),
+            ),
         };
         // Longer than anything has need to be, and still within a body.
         bad.push(long("a", if endpoint.fields.len() > 1 { 20_000 } else { 60_000 }));

@@ -76,7 +76,9 @@ pub(super) async fn premium_until(
     now: DateTime<Utc>,
 ) -> QueryResult<Option<DateTime<Utc>>> {
     premium::table
-        .filter(premium::user_id.eq(user_id).and(premium::ends_at.gt(now)))
+        .filter(
+            premium::user_id.eq(user_id).and(premium::ends_at.gt(now)).and(premium::reversed_at.is_null()),
+        )
         .select(diesel::dsl::max(premium::ends_at))
         .first(connection)
         .await
@@ -84,7 +86,12 @@ pub(super) async fn premium_until(
 
 pub(super) async fn discounts(connection: &mut Connection, user_id: Uuid) -> QueryResult<Vec<Discount>> {
     discounts::table
-        .filter(discounts::user_id.eq(user_id).and(discounts::redeemed_at.is_null()))
+        .filter(
+            discounts::user_id
+                .eq(user_id)
+                .and(discounts::redeemed_at.is_null())
+                .and(discounts::voided_at.is_null()),
+        )
         .order((discounts::created_at, discounts::code))
         .select((discounts::code, discounts::percent))
         .load(connection)

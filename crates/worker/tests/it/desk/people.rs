@@ -15,10 +15,47 @@ pub(crate) struct Friend {
     pub(crate) referral: Uuid,
 }
 
+/// Where somebody registers: by default from nowhere that tells anything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// A network with a name of its own.
+    pub(crate) network: Option<&'static str>,
+    /// Whose browser it is.
+    pub(crate) browser_of: Vec<Uuid>,
+}
+
+impl Place {
+    /// In a network.
+    pub(crate) fn network(name: &'static str) -> Self {
+        Self { network: Some(name), ..Self::default() }
+    }
+
+    /// In a browser.
+    pub(crate) fn browser_of(user: Uuid) -> Self {
+        Self { browser_of: vec![user], ..Self::default() }
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        let ip_hash = self.network.map(|name| domain::token::Digest::of(name.as_bytes()).as_slice().to_vec());
+        Trace { ip_hash, is_public: true, ..Trace::default() }
+    }
+}
+
 impl Desk {
     /// Registers somebody, as the api does once the password is hashed.
     pub(crate) async fn register(
         &self,
+        username: &str,
+        email: &str,
+        claim: Option<Claim>,
+    ) -> Result<Registered, RegisterError> {
+        self.register_at(&Place::default(), username, email, claim).await
+    }
+
+    /// Registers somebody somewhere.
+    pub(crate) async fn register_at(
+        &self,
+        place: &Place,
         username: &str,
         email: &str,
         claim: Option<Claim>,
@@ -28,8 +65,8 @@ impl Desk {
             username: Username::parse(username).unwrap(),
             password_hash: Some("$argon2id$of-no-password".to_owned()),
             claim,
-            known_as: Vec::new(),
-            trace: Trace::default(),
+            known_as: place.browser_of.clone(),
+            trace: place.trace(),
         };
         let common = &self.config.common;
         accounts::register(&self.pool, self.clock.now(), &common.keys, common.referrals, new).await
@@ -42,9 +79,19 @@ impl Desk {
 
     /// Somebody whom `referrer` brought.
     pub(crate) async fn friend(&self, username: &str, referrer: &Account) -> Friend {
+        self.friend_at(&Place::default(), username, &format!("{username}@example.org"), referrer).await
+    }
+
+    /// Somebody whom `referrer` brought, from somewhere.
+    pub(crate) async fn friend_at(
+        &self,
+        place: &Place,
+        username: &str,
+        email: &str,
+        referrer: &Account,
+    ) -> Friend {
         let claim = Claim::Typed(ReferralCode::parse(&referrer.referral_code).unwrap());
-        let registered =
-            self.register(username, &format!("{username}@example.org"), Some(claim)).await.unwrap();
+        let registered = self.register_at(place, username, email, Some(claim)).await.unwrap();
         let id = registered.account.id;
         let referral = self.id(&format!("SELECT id FROM referrals WHERE referred_user_id = '{id}'")).await;
         Friend { id, referral }

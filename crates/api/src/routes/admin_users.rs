@@ -1,0 +1,238 @@
+//! `/api/admin/users/`: what managers see of accounts; keeping somebody out; giving and taking credits.
+
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use domain::accounts::{self, AccountView, Blocking};
+use domain::audit::Actor;
+use domain::cache::{Entry, Kind};
+use domain::page::Cursor;
+use domain::rewards::{self, Adjustment, Amount};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::admin_referrals::{Body, LONGEST_REASON, parse_id};
+use crate::app::Shared;
+use crate::audit::Traced;
+use crate::auth::Caller;
+use crate::body::{Complaint, Fields};
+use crate::cursor::Cursors;
+use crate::problem::{Code, FieldCode, Problem};
+use crate::query::Query;
+use crate::reply::{self, Page};
+
+const PATH: &str = "/api/admin/users/";
+
+/// The header that makes an adjustment happen once.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// An account, as managers see it: no address.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminUser)]
+pub(super) struct View {
+    id: Uuid,
+    username: String,
+    email_verified: bool,
+    /// `user` or `admin`.
+    role: String,
+    referral_code: String,
+    /// Who brought it.
+    referred_by: Option<Uuid>,
+    created_at: DateTime<Utc>,
+    blocked_at: Option<DateTime<Utc>>,
+    deleted_at: Option<DateTime<Utc>>,
+    referrals: Counts,
+}
+
+/// Whom it brought, by status.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminUserReferrals)]
+pub(super) struct Counts {
+    pending: i64,
+    review: i64,
+    successful: i64,
+    rejected: i64,
+    expired: i64,
+    reversed: i64,
+}
+
+impl From<AccountView> for View {
+    fn from(row: AccountView) -> Self {
+        let (pending, review, successful, rejected, expired, reversed) = row.referrals;
+        Self {
+            id: row.id,
+            username: row.username,
+            email_verified: row.email_verified_at.is_some(),
+            role: row.role,
+            referral_code: row.referral_code,
+            referred_by: row.referred_by,
+            created_at: row.created_at,
+            blocked_at: row.blocked_at,
+            deleted_at: row.deleted_at,
+            referrals: Counts { pending, review, successful, rejected, expired, reversed },
+        }
+    }
+}
+
+/// Credits to give or to take.
+#[derive(ToSchema)]
+#[schema(as = AdminAdjust)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct AdjustBody {
+    /// With two decimals at most; below zero to take. Never takes more than there is.
+    #[schema(pattern = "^-?[1-9][0-9]{0,5}([.][0-9]{2})?$", max_length = 20, example = "25.00")]
+    amount: String,
+    /// For the entry and the audit record.
+    #[schema(min_length = 1, max_length = 500, example = "a referral that was lost in the move")]
+    reason: String,
+}
+
+/// What an adjustment made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminAdjusted)]
+pub(super) struct Adjusted {
+    /// The entry in the ledger.
+    entry_id: Uuid,
+    /// The credits after it.
+    #[schema(example = "35.00")]
+    balance: String,
+}
+
+/// Everybody's accounts
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/admin/users/", tag = "managers",
+    params(("q" = Option<String>, Query, description = "An id, a referral code, or the beginning of a username",
+            min_length = 1, max_length = 64, pattern = "^[a-z0-9-]{1,64}$"),
+           ("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
+           ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
+    responses((status = 200, description = "A page", body = Page<View>),
+              (status = 400, description = "`invalid_cursor`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
+    let text = query.parse("q", |text| Ok::<_, Complaint>(text.to_owned()));
+    let limit = query.limit();
+    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
+    let (text, limit, cursor) = query.finish((text, limit, cursor))?;
+
+    let filters = text.as_deref().map(reply::query_part).unwrap_or_default();
+    let cursors = Cursors::new(&state.keys().csrf, &format!("{PATH}{filters}"), caller.user_id);
+    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
+    let rows = accounts::find_views(&state.pool, text.as_deref(), after, i64::from(limit) + 1).await?;
+    let cursor_of = |row: &AccountView| cursors.write(Cursor { at: row.created_at, id: row.id });
+    Ok(reply::page(PATH, &filters, limit, rows, cursor_of, View::from))
+}
+
+/// Keep an account out
+///
+/// Its sessions end at once, its code brings nobody, and no referral with it is settled. The same again changes nothing.
+#[utoipa::path(
+    post, path = "/api/admin/users/{id}/block/", tag = "managers", request_body = Body,
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 204, description = "It is blocked")),
+)]
+pub(super) async fn block(
+    state: Shared,
+    caller: Caller,
+    traced: Traced,
+    id: web::Path<String>,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let reason = fields.text("reason", LONGEST_REASON);
+    let reason = fields.finish(reason)?;
+    let blocking =
+        Blocking { user_id: parse_id(&id)?, actor: Actor::Manager(caller.user_id), reason: &reason };
+    let blocked = accounts::block(&state.pool, state.clock.now(), blocking, &traced.0).await?;
+    state.sessions.forget(&blocked.ended).await;
+    if blocked.changed {
+        tracing::info!(user_id = %blocking.user_id, "a manager blocked an account");
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Let an account in again
+///
+/// What waited for it is settled soon. The same again changes nothing.
+#[utoipa::path(
+    post, path = "/api/admin/users/{id}/unblock/", tag = "managers", request_body = Body,
+    params(("id" = Uuid, Path, description = "The account")),
+    responses((status = 204, description = "It is not blocked")),
+)]
+pub(super) async fn unblock(
+    state: Shared,
+    caller: Caller,
+    traced: Traced,
+    id: web::Path<String>,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let reason = fields.text("reason", LONGEST_REASON);
+    let reason = fields.finish(reason)?;
+    let blocking =
+        Blocking { user_id: parse_id(&id)?, actor: Actor::Manager(caller.user_id), reason: &reason };
+    let unblocked = accounts::unblock(&state.pool, state.clock.now(), blocking, &traced.0).await?;
+    state.wake.wake();
+    if unblocked.changed {
+        tracing::info!(user_id = %blocking.user_id, "a manager let an account in again");
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Give or take credits
+///
+/// Once for an `Idempotency-Key`: the same request again is answered alike and changes nothing.
+#[utoipa::path(
+    post, path = "/api/admin/users/{id}/adjust/", tag = "managers", request_body = AdjustBody,
+    params(("id" = Uuid, Path, description = "The account"),
+           ("Idempotency-Key" = String, Header, description = "Names this adjustment: 1 to 128 printable characters",
+            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_-]{1,128}$")),
+    responses((status = 200, description = "What it made", body = Adjusted),
+              (status = 409, description = "`insufficient_credits`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn adjust(
+    state: Shared,
+    caller: Caller,
+    traced: Traced,
+    request: HttpRequest,
+    id: web::Path<String>,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let amount = fields.parse("amount", |text| {
+        text.parse::<Amount>().ok().filter(|amount| *amount != Amount::ZERO).ok_or_else(|| {
+            Complaint::new(
+                FieldCode::InvalidValue,
+                "This must be an amount such as 25.00 or -2.50, and not 0.",
+            )
+        })
+    });
+    let reason = fields.text("reason", LONGEST_REASON);
+    let (amount, reason) = fields.finish((amount, reason))?;
+    let adjustment = Adjustment {
+        user_id: parse_id(&id)?,
+        amount,
+        reason: &reason,
+        actor: Actor::Manager(caller.user_id),
+        idempotency_key: idempotency_key(request.headers())?,
+    };
+    let adjusted = rewards::adjust_and_record(&state.pool, state.clock.now(), adjustment, &traced.0).await?;
+    let entry = Entry { kind: Kind::ReferralStats, id: adjustment.user_id };
+    if !adjusted.repeated {
+        state.cache.invalidate(entry, adjusted.version).await;
+        tracing::info!(user_id = %adjustment.user_id, "a manager adjusted credits");
+    }
+    Ok(HttpResponse::Ok()
+        .json(Adjusted { entry_id: adjusted.entry_id, balance: adjusted.balance.to_string() }))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Err(Problem::new(Code::BadRequest).detail("The header Idempotency-Key is missing."));
+    };
+    let key = value.to_str().ok().filter(|key| (1..=128).contains(&key.len()) && !key.contains('\t'));
+    key.ok_or_else(|| {
+        Problem::new(Code::BadRequest).detail("The header Idempotency-Key has 1 to 128 printable characters.")
+    })
+}
