@@ -111,7 +111,7 @@ async fn f5_of_thirty_sign_ups_from_one_network_in_an_hour_three_count_whichever
         }
     }
     let one = items(&boss, "/api/admin/referrals/?status=review&limit=1").await;
-    assert!(!one[0].to_string().contains("@"), "no address: {}", one[0]);
+    assert!(!one[0].to_string().contains('@'), "no address: {}", one[0]);
     app.check_ledger().await;
 }
 

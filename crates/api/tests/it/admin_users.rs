@@ -97,7 +97,7 @@ async fn managers_find_accounts_by_name_code_and_id_and_see_no_address() {
     assert_eq!(found(&format!("q={}", id_of(&ada).await)).await, ["ada"]);
     let of_ada = items(&boss, "/api/admin/users/?q=ada").await;
     assert_eq!(of_ada[0]["referrals"]["pending"], 3);
-    assert!(!of_ada[0].to_string().contains("@"), "{}", of_ada[0]);
+    assert!(!of_ada[0].to_string().contains('@'), "{}", of_ada[0]);
     let page = boss.get("/api/admin/users/?limit=2").await.expect(200).json();
     let next = page["next_cursor"].as_str().unwrap();
     assert_eq!(found(&format!("limit=2&cursor={next}")).await, ["bob", "ada"]);
