@@ -93,6 +93,8 @@ pub struct Confirmed {
     pub recovery_codes: Vec<RecoveryCode>,
     /// The sessions that ended.
     pub ended: Vec<Uuid>,
+    /// The account's session epoch from here on.
+    pub session_epoch: i32,
 }
 
 /// What an account has.
@@ -156,7 +158,7 @@ pub async fn confirm_totp(
     let step = totp::step_of(&opened.secret, code, now).ok_or(FactorError::WrongCode)?;
 
     let mut tx = Tx::begin(pool).await?;
-    accounts::lock(&mut tx, user_id).await?.ok_or(FactorError::Overtaken)?;
+    let epoch = accounts::lock(&mut tx, user_id).await?.ok_or(FactorError::Overtaken)?;
     if !store::confirm(&mut tx, pending.id, step, now).await? {
         return Err(FactorError::NotEnrolled);
     }
@@ -166,7 +168,8 @@ pub async fn confirm_totp(
     audit::record(&mut tx, now, entry, trace).await?;
     tell(&mut tx, &Job::SendFactorAdded { user_id }, trace).await?;
     tx.commit().await?;
-    Ok(Confirmed { recovery_codes, ended })
+    // Ending the others raised it by one.
+    Ok(Confirmed { recovery_codes, ended, session_epoch: epoch + 1 })
 }
 
 /// Takes a code of somebody who signs in as `checked`.

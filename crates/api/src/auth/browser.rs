@@ -47,11 +47,6 @@ pub struct Device {
 }
 
 impl Device {
-    /// Whether this account signed in there last.
-    pub fn is_of(&self, user_id: Uuid) -> bool {
-        self.user_id == user_id
-    }
-
     /// Whether it is known for this account, and nothing has happened since that ended all that was known.
     pub fn is_known_for(&self, credentials: &Credentials) -> bool {
         self.user_id == credentials.user_id && self.session_epoch == credentials.session_epoch

@@ -70,16 +70,15 @@ pub fn required(state: &State, checked: &Credentials) -> Problem {
 }
 
 /// What the tries of an account are counted by. Whoever guesses uses up what strangers have, and not what a browser has
-/// that its owner signed in with before, nor one such browser what another has; and guesses at six digits keep nobody from
-/// using a recovery code.
-pub fn counted_by(state: &State, request: &HttpRequest, user_id: Uuid, code: &Code) -> String {
+/// that its owner signed in with before; and guesses at six digits keep nobody from using a recovery code.
+pub fn counted_by(state: &State, request: &HttpRequest, checked: &Credentials, code: &Code) -> String {
     let kind = match code {
         Code::Totp(_) => "totp",
         Code::Recovery(_) => "recovery",
     };
-    let device = state.browser.device(request.headers()).filter(|device| device.is_of(user_id));
-    let browser = device.map_or_else(|| "unknown".to_owned(), |device| device.subject());
-    format!("{}:{kind}:{browser}", user_id.simple())
+    let device = state.browser.device(request.headers()).filter(|device| device.is_known_for(checked));
+    let whose = device.map_or_else(|| checked.user_id.simple().to_string(), |device| device.subject());
+    format!("{whose}:{kind}")
 }
 
 #[cfg(test)]

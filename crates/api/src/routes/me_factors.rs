@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::proof;
 use crate::app::{Shared, State};
 use crate::audit::Traced;
-use crate::auth::{Caller, second_factor};
+use crate::auth::{Caller, Transport, second_factor};
 use crate::body::Fields;
 use crate::limits::Throttle;
 use crate::problem::Problem;
@@ -196,7 +196,12 @@ pub(super) async fn confirm(
     state.sessions.forget(&confirmed.ended).await;
     state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "a second factor was added");
-    Ok(HttpResponse::Ok().json(RecoveryCodes::new(&confirmed.recovery_codes)))
+    let mut response = HttpResponse::Ok();
+    if caller.transport == Transport::Cookie {
+        // What was known of every browser ended with the sessions; this one just proved to be the owner's.
+        response.cookie(state.browser.device_cookie(caller.user_id, confirmed.session_epoch));
+    }
+    Ok(response.json(RecoveryCodes::new(&confirmed.recovery_codes)))
 }
 
 /// Make new recovery codes
@@ -221,7 +226,7 @@ pub(super) async fn renew_codes(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
-    let subject = second_factor::counted_by(&state, &request, caller.user_id, &code);
+    let subject = second_factor::counted_by(&state, &request, &checked, &code);
     let pass = throttle.admit(&subject).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     let codes = factors::renew_codes(&state.pool, now, keys, &checked, &code, &trace).await?;
@@ -253,7 +258,7 @@ pub(super) async fn remove(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
-    let subject = second_factor::counted_by(&state, &request, caller.user_id, &code);
+    let subject = second_factor::counted_by(&state, &request, &checked, &code);
     let pass = throttle.admit(&subject).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     factors::remove_totp(&state.pool, now, keys, &checked, &code, &trace).await?;

@@ -26,7 +26,11 @@ struct Owner {
 
 impl Owner {
     async fn new(app: &TestApp, username: &str) -> Self {
-        let client = app.member(username).await;
+        Self::enrolled(app, app.member(username).await).await
+    }
+
+    /// Whoever is signed in there.
+    async fn enrolled(app: &TestApp, client: Client) -> Self {
         let (authenticator, recovery_codes) = enrol(app, &client, PASSWORD).await;
         Self { client, authenticator, recovery_codes }
     }

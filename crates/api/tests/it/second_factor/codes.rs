@@ -127,7 +127,9 @@ fn from(app: &TestApp, base: &str, network: usize) -> Client {
 async fn s5_guesses_are_limited_by_account_at_all_replicas_and_keep_no_owner_out() {
     let app = limited().await;
     let other = app.replica_with(|_| {}).await;
-    let ada = Owner::new(&app, "ada").await;
+    app.register("ada", None).await.expect(201);
+    let before_enrolment = app.login("ada").await.cookie("device").unwrap().value;
+    let ada = Owner::enrolled(&app, app.login("ada").await).await;
     let wrong = ada.authenticator.wrong_code(&app);
     let mut curve = Vec::new();
     for index in 0..10 {
@@ -155,7 +157,11 @@ async fn s5_guesses_are_limited_by_account_at_all_replicas_and_keep_no_owner_out
     let challenge_of_stranger = challenge(&stranger, "ada").await;
     let code = ada.authenticator.next_code(&app);
     second_half(&stranger, &challenge_of_stranger, &code).await.expect(429);
-    // A browser that she signed in with before has tries of its own.
+    // So it is from a browser that was known once, before what ended all sessions: its cookie counts no more.
+    let outdated = from(&app, &app.base(), 51);
+    outdated.set_cookie("device", &before_enrolment);
+    second_half(&outdated, &challenge_of_stranger, &code).await.expect(429);
+    // A browser that she signed in with since has tries of its own.
     ada.client.post_empty("/api/logout/").await.expect(204);
     let known = challenge(&ada.client, "ada").await;
     second_half(&ada.client, &known, &code).await.expect(200);
