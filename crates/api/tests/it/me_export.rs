@@ -8,16 +8,18 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 21] = [
+const TABLES: [(&str, &str); 22] = [
     ("balances", "balances"),
     ("discounts", "benefits"),
     ("email_changes", "email_changes"),
     ("email_verifications", "email_confirmations"),
     ("former_identities", "former_addresses"),
+    ("identities", "identities"),
     ("ledger_entries", "ledger"),
     ("password_resets", "password_resets"),
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),
+    ("recovery_codes", "recovery_codes"),
     ("referral_counters", "referral_figures"),
     ("referral_days", "referral_days"),
     ("referrals", "referrals_made"),
@@ -26,9 +28,8 @@ const TABLES: [(&str, &str); 21] = [
     ("rewards", "rewards"),
     ("security_events", "security_events"),
     ("sessions", "sessions"),
+    ("totp_factors", "authenticator_apps"),
     ("users", "account"),
-    ("totp_factors", "second_factors"),
-    ("recovery_codes", "recovery_codes"),
     ("outbox", "mails"),
 ];
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 22] = [
+pub(super) const SECTIONS: [(&str, &str); 23] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -28,11 +28,6 @@ pub(super) const SECTIONS: [(&str, &str); 22] = [
         "SELECT t.session_id, t.created_at, t.used_at FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
          WHERE s.user_id = $1 ORDER BY t.created_at",
     ),
-    (
-        "second_factors",
-        "SELECT id, 'totp' AS kind, created_at, confirmed_at, last_used_at FROM totp_factors WHERE user_id = $1",
-    ),
-    ("recovery_codes", "SELECT created_at, used_at FROM recovery_codes WHERE user_id = $1 ORDER BY created_at"),
     (
         "email_confirmations",
         "SELECT email, created_at, expires_at, used_at FROM email_verifications WHERE user_id = $1 ORDER BY created_at",
@@ -66,6 +61,16 @@ pub(super) const SECTIONS: [(&str, &str); 22] = [
         "SELECT id, event, created_at FROM security_events
          WHERE actor_id = $1 AND user_id IS DISTINCT FROM $1 ORDER BY created_at, id",
     ),
+    (
+        "identities",
+        "SELECT id, provider, issuer, subject, email, created_at, last_used_at FROM identities
+         WHERE user_id = $1 ORDER BY created_at, id",
+    ),
+    (
+        "authenticator_apps",
+        "SELECT id, created_at, confirmed_at, last_used_at FROM totp_factors WHERE user_id = $1 ORDER BY created_at",
+    ),
+    ("recovery_codes", "SELECT created_at, used_at FROM recovery_codes WHERE user_id = $1 ORDER BY created_at, used_at"),
     (
         "referrals_made",
         "SELECT id, status, reason, date_referred, qualifies_at, settled_at
@@ -113,6 +118,7 @@ pub(super) const SECTIONS: [(&str, &str); 22] = [
             OR payload ->> 'registration_id' IN (SELECT id::text FROM pending_registrations WHERE holder_id = $1)
             OR payload ->> 'change_id' IN (SELECT id::text FROM email_changes WHERE user_id = $1)
             OR payload ->> 'reset_id' IN (SELECT id::text FROM password_resets WHERE user_id = $1)
+            OR payload ->> 'identity_id' IN (SELECT id::text FROM identities WHERE user_id = $1)
             OR payload ->> 'session_id' IN (SELECT id::text FROM sessions WHERE user_id = $1))
          ORDER BY created_at",
     ),

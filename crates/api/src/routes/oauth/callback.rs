@@ -12,6 +12,7 @@ use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::handoff::Handoff;
 use crate::auth::{Caller, MaybeCaller, Transport, sign_in};
+use crate::config::Registration;
 use crate::limits::Throttle;
 use crate::middleware::RequestId;
 use crate::oidc::{Provider, ProviderError};
@@ -145,7 +146,7 @@ async fn enter(
     let newcomer = Newcomer {
         claim: handoff.referral.clone().map(Claim::Link),
         known_as: register::known_as(state, request, caller),
-        may_be_unverified: true,
+        may_be_unverified: state.config.registration == Registration::Open,
     };
     let (now, policy) = (state.clock.now(), state.config.common.referrals);
     let arrival =

@@ -188,7 +188,23 @@ async fn f3_an_address_that_had_an_account_before_is_nobody_new() {
     assert_eq!(referral(&app, &name).await, rejected);
 }
 
-/// As where accounts are only made for addresses that are confirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a5_where_addresses_are_confirmed_first_the_provider_has_to_vouch_for_them() {
+    let provider = Provider::start().await;
+    let app = super::trip::app_with(&provider, |settings| {
+        settings.set("REGISTRATION", "verified");
+    })
+    .await;
+    arrive(&app, &provider, "ada", &app.client(), "").await;
+    for name in ["ada", "nobody"] {
+        let unknown = format!("another-{name}");
+        provider.is_good_with(Person { email_verified: false, subject: unknown, ..Person::new(name) });
+        let reply = sign_in(&app, &app.client(), &provider, "acme", "").await.expect(422);
+        assert_eq!(reply.code(), "email_missing", "{name}");
+    }
+}
+
+/// The same, without the way to the provider.
 #[tokio::test(flavor = "multi_thread")]
 async fn a5_an_address_that_nobody_vouches_for_does_not_tell_whether_it_has_an_account() {
     let provider = Provider::start().await;
