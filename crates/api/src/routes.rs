@@ -201,8 +201,7 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
             .limited(policy::FACTOR),
         Row::new(get.clone(), "/api/me/identities/", User, me_identities::get),
-        Row::new(post.clone(), "/api/me/identities/{identity}/", User, me_identities::post)
-            .limited(policy::PASSWORD_CHECK),
+        Row::new(post.clone(), "/api/me/identities/{identity}/", User, me_identities::post),
         Row::new(delete.clone(), "/api/me/identities/{identity}/", User, me_identities::delete),
         Row::new(get.clone(), "/api/oauth/providers/", Public, oauth::providers),
         Row::new(get.clone(), "/api/oauth/{provider}/start/", Public, oauth::start)

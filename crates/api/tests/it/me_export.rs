@@ -8,7 +8,7 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 22] = [
+const TABLES: [(&str, &str); 25] = [
     ("balances", "balances"),
     ("discounts", "benefits"),
     ("email_changes", "email_changes"),
@@ -20,6 +20,9 @@ const TABLES: [(&str, &str); 22] = [
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),
     ("recovery_codes", "recovery_codes"),
+    ("redemptions", "redemptions"),
+    ("reward_rule_sets", "rules_changed_by_this_account"),
+    ("reward_tallies", "reward_tallies"),
     ("referral_counters", "referral_figures"),
     ("referral_days", "referral_days"),
     ("referrals", "referrals_made"),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 23] = [
+pub(super) const SECTIONS: [(&str, &str); 26] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -102,6 +102,19 @@ pub(super) const SECTIONS: [(&str, &str); 23] = [
         "ledger",
         "SELECT id, kind, amount::text, balance_after::text, cause, reward_id, created_at
          FROM ledger_entries WHERE user_id = $1 ORDER BY created_at, id",
+    ),
+    (
+        "redemptions",
+        "SELECT id, option, cost::text, reward_type, amount::text, premium_until, code, created_at
+         FROM redemptions WHERE user_id = $1 ORDER BY created_at",
+    ),
+    (
+        "reward_tallies",
+        "SELECT rule_key, month, granted FROM reward_tallies WHERE referrer_id = $1 ORDER BY month, rule_key",
+    ),
+    (
+        "rules_changed_by_this_account",
+        "SELECT version, created_at FROM reward_rule_sets WHERE changed_by = $1 ORDER BY version",
     ),
     ("balances", "SELECT kind, amount::text FROM balances WHERE user_id = $1 ORDER BY kind"),
     (

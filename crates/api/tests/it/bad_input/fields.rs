@@ -15,6 +15,9 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 5] = [
     (Method::POST, "/api/verify-email/resend/"),
 ];
 
+/// Whose fields are not all texts; their own tests try what is wrong for them.
+pub(super) const APART: [(Method, &str); 1] = [(Method::PUT, "/api/me/leaderboard/")];
+
 /// What must come of a bad value.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
