@@ -15,6 +15,10 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 5] = [
     (Method::POST, "/api/verify-email/resend/"),
 ];
 
+/// Those whose bodies are tried in modules of their own.
+pub(super) const APART: [&str; 3] =
+    ["/api/rewards/redeem/", "/api/discounts/{code}/redeem/", "/api/admin/reward-rules/"];
+
 /// What must come of a bad value.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
