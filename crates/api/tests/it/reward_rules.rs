@@ -38,7 +38,7 @@ async fn put(client: &Client, body: Value) -> Reply {
     client.send(Method::PUT, PATH, Some(body), &[]).await
 }
 
-fn rule(changes: Value) -> Value {
+fn rule(changes: &Value) -> Value {
     let mut rule = json!({ "trigger": "per_referral", "beneficiary": "referrer", "reward_type": "credits", "amount": "10.00" });
     for (name, value) in changes.as_object().unwrap() {
         rule[name] = value.clone();
@@ -68,7 +68,7 @@ async fn managers_read_the_rules_and_put_them_back_changed() {
             rule["amount"] = "7.5".into();
         }
     }
-    changed["rules"].as_array_mut().unwrap().push(rule(json!({
+    changed["rules"].as_array_mut().unwrap().push(rule(&json!({
         "campaign": "advent", "amount": "3", "max_per_month": 2, "max_total": 5,
         "starts_at": "2026-12-01T00:00:00+01:00", "ends_at": "2026-12-25T00:00:00Z",
     })));
@@ -103,7 +103,7 @@ async fn of_two_managers_who_save_at_once_one_is_told_to_read_again() {
     let app = quick_app().await;
     let (one, two) = (manager(&app, "one").await, manager(&app, "two").await);
     for round in 1..=5 {
-        let body = |amount: i64| json!({ "version": round, "rules": [rule(json!({ "amount": amount.to_string() }))] });
+        let body = |amount: i64| json!({ "version": round, "rules": [rule(&json!({ "amount": amount.to_string() }))] });
         let (first, second) = tokio::join!(put(&one, body(round)), put(&two, body(100 + round)));
         let mut statuses = [first.status, second.status];
         statuses.sort_unstable();
@@ -141,7 +141,7 @@ async fn a14_what_is_wrong_with_a_rule_is_said_by_its_place() {
             ],
         ),
         (
-            json!({ "version": 1, "rules": [rule(json!({ "id": 1 })), rule(json!({ "campaign": "b", "amount": "1.005" }))], "x": 1 }),
+            json!({ "version": 1, "rules": [rule(&json!({ "id": 1 })), rule(&json!({ "campaign": "b", "amount": "1.005" }))], "x": 1 }),
             vec!["/rules/0/id unknown_field", "/rules/1/amount invalid_value", "/x unknown_field"],
         ),
     ] {
@@ -172,12 +172,12 @@ async fn a14_what_is_wrong_with_a_rule_is_said_by_its_place() {
             "/rules/0/ends_at invalid_value",
         ),
     ] {
-        let reply = put(&boss, json!({ "version": 1, "rules": [rule(change.clone())] })).await.expect(422);
+        let reply = put(&boss, json!({ "version": 1, "rules": [rule(&change)] })).await.expect(422);
         assert_eq!(reply.errors(), [error], "{change}");
     }
-    let twice = json!({ "version": 1, "rules": [rule(json!({})), rule(json!({ "amount": "20" }))] });
+    let twice = json!({ "version": 1, "rules": [rule(&json!({})), rule(&json!({ "amount": "20" }))] });
     assert_eq!(put(&boss, twice).await.expect(422).errors(), ["/rules/1 duplicate_field"]);
-    let many: Vec<_> = (0..51).map(|n| rule(json!({ "campaign": format!("c{n}") }))).collect();
+    let many: Vec<_> = (0..51).map(|n| rule(&json!({ "campaign": format!("c{n}") }))).collect();
     assert_eq!(
         put(&boss, json!({ "version": 1, "rules": many })).await.expect(422).errors(),
         ["/rules/50 too_long"]

@@ -156,7 +156,7 @@ pub async fn rules(pool: &Pool) -> Result<RuleSet, DbError> {
 
 async fn read(tx: &mut Tx) -> Result<RuleSet, DbError> {
     let (version, changed_at) = store::latest(tx).await?;
-    let rules = store::standing(tx).await?.into_iter().filter_map(|row| row.spec()).collect();
+    let rules = store::standing(tx).await?.iter().filter_map(store::Row::spec).collect();
     Ok(RuleSet { version, changed_at, rules })
 }
 
@@ -211,7 +211,7 @@ pub async fn replace_rules(
         return Err(ReplaceError::Overtaken);
     }
     let standing = store::standing(&mut tx).await?;
-    let kept: Vec<RuleSpec> = standing.iter().filter_map(|row| row.spec()).collect();
+    let kept: Vec<RuleSpec> = standing.iter().filter_map(store::Row::spec).collect();
     let gone: Vec<Uuid> = standing
         .iter()
         .filter(|row| row.spec().is_none_or(|spec| !rules.contains(&spec)))
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_a_rule_may_not_be_is_said_by_field() {
-        let now = Utc::now();
+        let now = DateTime::UNIX_EPOCH;
         let name = |name: &str| RuleSpec { campaign: Some(name.to_owned()), ..rule() };
         assert_eq!(errors(rule()), []);
         assert_eq!(errors(name("a-1")), []);
