@@ -84,7 +84,7 @@ pub async fn use_coupon(
     let mut tx = Tx::begin(pool).await?;
     let Some((id, owner)) = store::find(&mut tx, &code).await? else { return Err(CouponError::Unknown) };
     // Before the coupon, as a reversal that voids it does.
-    let version = referrals::touch(&mut tx, owner).await?;
+    let version = referrals::touch(&mut tx, now, owner).await?;
     if !store::mark_used(&mut tx, id, till.order, now).await? {
         let used = store::used_for(&mut tx, id, till.order).await?.ok_or(CouponError::Unavailable)?;
         tx.commit().await?;

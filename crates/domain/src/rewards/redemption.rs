@@ -82,7 +82,7 @@ async fn redeem_in(
     if accounts::lock_shared(tx, user_id).await?.is_none() {
         return Err(RedeemError::NoSuchAccount);
     }
-    let version = referrals::touch(tx, user_id).await?;
+    let version = referrals::touch(tx, now, user_id).await?;
     if let Some(made) = store::made_before(tx, user_id, idempotency_key).await? {
         return if made.option == option { Ok((made, version)) } else { Err(RedeemError::KeyReused) };
     }
