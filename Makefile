@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test security bench migrate check-ledger doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test security bench bench-data migrate check-ledger recount doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -48,11 +48,17 @@ security: ## hydra, sqlmap, wapiti and slowhttptest against a stack of its own, 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)
 
+bench-data: ## a big database and the time that its audit takes (T="--users 100000 --entries 500000")
+	@deploy/dev/bench-data $(T)
+
 migrate: ## bring the database of `make run` up to date
 	@deploy/dev/command api migrate
 
 check-ledger: ## prove that the books of `make run` balance
 	@deploy/dev/command worker check-ledger
+
+recount: ## count referrals and grants of `make run` again, and mend counters that are off
+	@deploy/dev/command worker recount $(T)
 
 doctor: ## what is found, what runs, what is missing
 	@deploy/dev/services doctor

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use testkit::config::updates_files;
 
 /// How many promises there are under each letter.
-const PROMISES: [(char, usize); 11] = [
+const PROMISES: [(char, usize); 12] = [
     ('A', 18),
     ('S', 7),
     ('T', 10),
     ('R', 10),
     ('F', 12),
+    ('L', 9),
     ('Q', 13),
     ('O', 7),
     ('C', 7),

@@ -49,13 +49,17 @@ impl Fields {
         let json: Json = serde_json::from_slice(bytes).map_err(|error| read::malformed(&error))?;
         let mut errors = Vec::new();
         json.duplicates(&mut String::new(), &mut errors);
-        let Json::Object(mut members) = json else {
+        let Json::Object(members) = json else {
             return Err(Problem::field("", FieldCode::WrongType).detail("The body must be a JSON object."));
         };
-        // Those given twice are reported already; the first stays, so that its own errors show too.
+        Ok(Self { errors, ..Self::of(members) })
+    }
+
+    /// The members of an object. Those given twice are reported already; the first stays, so that its own errors show too.
+    fn of(mut members: Vec<(String, Json)>) -> Self {
         let mut seen = std::collections::HashSet::new();
         members.retain(|(name, _)| seen.insert(name.clone()));
-        Ok(Self { members, errors })
+        Self { members, errors: Vec::new() }
     }
 
     /// A required text, parsed by `parse`.
@@ -143,6 +147,86 @@ impl Fields {
         }
     }
 
+    /// A required whole number within a range.
+    pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<i32>) -> Option<i32> {
+        let number = match self.take(name) {
+            Some(Json::Number(number)) => number.and_then(|number| i32::try_from(number).ok()),
+            Some(_) => {
+                self.error(name, Complaint::new(FieldCode::WrongType, "This must be a whole number."));
+                return None;
+            }
+            None => {
+                self.error(name, FieldCode::Required);
+                return None;
+            }
+        };
+        let within = number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let detail = format!("This is a whole number from {} to {}.", range.start(), range.end());
+            Complaint::new(FieldCode::InvalidValue, detail)
+        });
+        self.note(name, within)
+    }
+
+    /// A whole number that may be missing or `null`. `None` only when it is there and wrong.
+    #[allow(
+        clippy::option_option,
+        reason = "the outer one says whether there is an error, as everywhere here"
+    )]
+    pub fn optional_integer(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<i32>,
+    ) -> Option<Option<i32>> {
+        if self.is_absent(name) {
+            return Some(None);
+        }
+        self.integer(name, range).map(Some)
+    }
+
+    /// A required list of objects, `max` at most, each read by `read` as a body is: unknown fields are errors there too.
+    pub fn objects<T>(
+        &mut self,
+        name: &str,
+        max: usize,
+        mut read: impl FnMut(&mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = match self.take(name) {
+            Some(Json::List(items)) => items,
+            Some(_) => {
+                self.error(name, Complaint::new(FieldCode::WrongType, "This must be a list."));
+                return None;
+            }
+            None => {
+                self.error(name, FieldCode::Required);
+                return None;
+            }
+        };
+        if items.len() > max {
+            self.error(name, Complaint::new(FieldCode::TooLong, format!("There are {max} of them at most.")));
+            return None;
+        }
+        let mut values = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let mut at = String::new();
+            json::push_token(&mut at, name);
+            json::push_token(&mut at, &index.to_string());
+            let Json::Object(members) = item else {
+                self.errors.push(Complaint::new(FieldCode::WrongType, "This must be an object.").at(at));
+                continue;
+            };
+            let mut fields = Self::of(members);
+            values.extend(read(&mut fields));
+            fields.refuse_the_rest();
+            self.errors.extend(
+                fields
+                    .errors
+                    .into_iter()
+                    .map(|error| FieldError { pointer: at.clone() + &error.pointer, ..error }),
+            );
+        }
+        Some(values)
+    }
+
     /// Whether a field is there, and not `null`.
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(known, value)| known == name && *value != Json::Null)
@@ -157,10 +241,15 @@ impl Fields {
 
     /// All values, or a problem that names every failing field.
     pub fn finish<C: Complete>(mut self, values: C) -> Result<C::Values, Problem> {
+        self.refuse_the_rest();
+        finish(self.errors, values)
+    }
+
+    /// What nobody asked for is unknown.
+    fn refuse_the_rest(&mut self) {
         for (name, _) in std::mem::take(&mut self.members) {
             self.error(&name, FieldCode::UnknownField);
         }
-        finish(self.errors, values)
     }
 
     fn raw_text(&mut self, name: &str) -> Option<String> {
@@ -283,6 +372,41 @@ mod tests {
         assert_eq!(of(r#"{"identifier":null,"email":"x","username":null}"#), Ok("x".into()));
         assert_eq!(of("{}").unwrap_err(), ["/identifier"]);
         assert_eq!(of(r#"{"email":"x","username":"y"}"#).unwrap_err(), ["/username"]);
+    }
+
+    #[test]
+    fn a14_lists_of_objects_are_as_strict_as_a_body() {
+        let of = |body: &str| {
+            let mut fields = Fields::from_bytes(body.as_bytes()).unwrap();
+            let list = fields.objects("list", 2, |item| {
+                let (a, n) = (item.integer("a", 1..=9), item.optional_integer("n", 0..=1));
+                Some((a?, n?))
+            });
+            fields.finish(list).map_err(|problem| {
+                problem
+                    .errors()
+                    .iter()
+                    .map(|e| format!("{} {}", e.pointer, e.code.slug()))
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(of(r#"{"list":[]}"#), Ok(vec![]));
+        assert_eq!(of(r#"{"list":[{"a":1},{"n":1,"a":9}]}"#), Ok(vec![(1, None), (9, Some(1))]));
+        for (body, expected) in [
+            ("{}", vec!["/list required"]),
+            (r#"{"list":{}}"#, vec!["/list wrong_type"]),
+            (r#"{"list":[{"a":1},{"a":1},{"a":1}]}"#, vec!["/list too_long"]),
+            (r#"{"list":[1,{"a":1.5}]}"#, vec!["/list/0 wrong_type", "/list/1/a invalid_value"]),
+            (
+                r#"{"list":[{"a":"1","n":2,"x":0}]}"#,
+                vec!["/list/0/a wrong_type", "/list/0/n invalid_value", "/list/0/x unknown_field"],
+            ),
+            (r#"{"list":[{"a":10}]}"#, vec!["/list/0/a invalid_value"]),
+            (r#"{"list":[{"a":99999999999999999999}]}"#, vec!["/list/0/a invalid_value"]),
+            (r#"{"list":[{"a":1,"a":2}]}"#, vec!["/list/0/a duplicate_field"]),
+        ] {
+            assert_eq!(of(body).unwrap_err(), expected, "{body}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use domain::config::{AppEnv, Common, ConfigError, HumanDuration, Settings};
 use domain::sessions;
 use ipnet::IpNet;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::auth::jwt::{ACCESS_LIFETIME, Ed25519Key};
 
@@ -110,6 +110,8 @@ pub struct Config {
     pub security_contact: Vec<String>,
     /// `OIDC_*`: the identity providers that people may sign in with.
     pub providers: Vec<ProviderConfig>,
+    /// `SHOP_API_KEY`: by which the operator's shop uses coupons. Without it only managers do.
+    pub shop_api_key: Option<SecretString>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
     /// Whether a password is hashed for an account that does not exist too. Not a setting: the test that compares the
@@ -173,6 +175,10 @@ impl Config {
             "addresses such as mailto:security@trellis.example or https://.., with commas between",
             contact,
         );
+        let shop_api_key = settings.secret("SHOP_API_KEY");
+        if shop_api_key.as_ref().is_some_and(|key| key.expose_secret().len() < 32) {
+            settings.problem("SHOP_API_KEY", "wants 32 characters at least");
+        }
         Some(Self {
             common: common?,
             http_addr: http_addr?,
@@ -194,6 +200,7 @@ impl Config {
             mail_dir: mail_dir?,
             security_contact: security_contact?,
             providers: providers?,
+            shop_api_key,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
         })
@@ -405,6 +412,7 @@ pub(crate) mod tests {
             ("JWT_ED25519_KEYS", "not PEM"),
             ("HTTP_ADDR", "8080"),
             ("HASH_THREADS", "0"),
+            ("SHOP_API_KEY", "a-key-that-is-short"),
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert!(error.contains(name), "{name}={value}: {error}");

@@ -11,6 +11,7 @@ pub mod client_ip;
 pub mod config;
 pub mod cursor;
 pub mod hashing;
+pub mod idempotency;
 pub mod limits;
 pub mod middleware;
 pub mod oidc;

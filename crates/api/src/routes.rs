@@ -8,6 +8,7 @@ pub mod health;
 
 mod admin_referrals;
 mod admin_users;
+mod discounts;
 mod docs;
 mod forgot_password;
 mod guard;
@@ -32,7 +33,9 @@ mod referrals;
 mod register;
 mod register_confirm;
 mod reset_password;
+mod reward_rules;
 mod rewards;
+mod rewards_redeem;
 mod security_events;
 mod sessions;
 mod token_refresh;
@@ -65,14 +68,16 @@ pub enum Access {
     User,
     /// A signed-in programme manager, likewise a [`Caller`](crate::auth::Caller).
     Manager,
+    /// The operator's shop, by its key, or a manager in its place.
+    Shop,
     /// Whoever has a refresh token, which the handler looks at itself.
     Refresh,
 }
 
 impl Access {
-    /// Whether the guard looks for a session.
+    /// Whether the guard looks for a session (of a shop, only when it shows no key).
     pub fn is_signed_in(self) -> bool {
-        matches!(self, Self::User | Self::Manager)
+        matches!(self, Self::User | Self::Manager | Self::Shop)
     }
 }
 
@@ -169,8 +174,9 @@ impl Row {
 
 /// Every route. Static paths come before patterns: the first match is taken.
 pub fn table() -> Vec<Row> {
-    use Access::{Manager, Public, Refresh, User};
+    use Access::{Manager, Public, Refresh, Shop, User};
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
+    let put = Method::PUT;
     let mut rows = vec![
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
         Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
@@ -217,7 +223,7 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/admin/users/", Manager, admin_users::get),
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
-        Row::new(post, "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
+        Row::new(post.clone(), "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),
@@ -229,6 +235,11 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/referral-codes/{code}/", Public, referral_codes::get)
             .limited(policy::REFERRAL_CODE),
         Row::new(get.clone(), "/api/rewards/", User, rewards::get),
+        Row::new(get.clone(), "/api/rewards/catalog/", User, rewards_redeem::catalog),
+        Row::new(post.clone(), "/api/rewards/redeem/", User, rewards_redeem::post),
+        Row::new(post, "/api/discounts/{code}/redeem/", Shop, discounts::redeem),
+        Row::new(get.clone(), "/api/admin/reward-rules/", Manager, reward_rules::get),
+        Row::new(put, "/api/admin/reward-rules/", Manager, reward_rules::put),
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
         Row::new(get.clone(), jwks::PATH, Public, jwks::get),
         Row::new(get.clone(), "/health/live", Public, health::live),

@@ -105,6 +105,8 @@ events! {
     ProviderVouched = "provider_vouched", "An identity provider said that this is the holder.";
     IdentityLinked = "identity_linked", "An account at an identity provider may sign in from now on.";
     IdentityUnlinked = "identity_unlinked", "An account at an identity provider may sign in no more.";
+    RewardRulesChanged = "reward_rules_changed", "The rules of rewards were replaced.";
+    DiscountRedeemed = "discount_redeemed", "A coupon was used.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
     AccountBlocked = "account_blocked", "The account was blocked, and its sessions ended.";
     AccountUnblocked = "account_unblocked", "The account was let in again.";

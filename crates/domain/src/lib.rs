@@ -16,6 +16,7 @@ pub mod identities;
 pub mod outbox;
 pub mod page;
 pub mod queue;
+pub mod recount;
 pub mod recovery;
 pub mod redis;
 pub mod referrals;

@@ -6,23 +6,30 @@
 mod adjustment;
 mod amount;
 mod check;
+mod coupons;
+mod redemption;
 mod reversal;
+mod rules;
+mod settlement;
 mod store;
 
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::db::{self, Connection, DbError, Pool, Tx};
 use crate::page::Cursor;
-use crate::token::Token;
 pub use adjustment::{AdjustError, Adjusted, Adjustment, adjust, adjust_and_record};
-pub use amount::Amount;
+pub use amount::{Amount, MalformedAmount};
 pub use check::{INVARIANTS, Invariant, Violations, check_ledger};
+pub use coupons::{Coupon, CouponError, Till, use_coupon};
+pub use redemption::{CatalogOption, RedeemError, Redemption, Wish, catalog, redeem};
 pub use reversal::{Reversal, reverse_referral};
+pub use rules::{ReplaceError, Replacement, RuleError, RuleSet, RuleSpec, check_rules, replace_rules, rules};
+pub(crate) use settlement::{Sides, decide};
 pub use store::RewardView;
-use store::{Cause, Entry, Rule};
+use store::{Cause, Entry};
 
 /// What is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,103 +73,27 @@ impl fmt::Display for RewardKind {
 }
 
 /// The side of a referral that is rewarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beneficiary {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Beneficiary {
+    /// Who brought somebody.
     Referrer,
+    /// Who was brought.
     Referred,
 }
 
 impl Beneficiary {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// The word for it, in the database and in the API.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Referrer => "referrer",
             Self::Referred => "referred",
         }
     }
-}
 
-/// A referral that has just become successful, and its two sides.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sides {
-    pub(crate) referral_id: Uuid,
-    pub(crate) referrer_id: Uuid,
-    pub(crate) referred_id: Uuid,
-}
-
-/// One grant that a rule gives.
-struct Grant {
-    id: Uuid,
-    user_id: Uuid,
-    beneficiary: Beneficiary,
-    rule: Rule,
-    kind: RewardKind,
-}
-
-/// Decides the rewards of both sides and writes them. `successful` is the referrer's count with this referral in it; the
-/// caller holds the lock on that counter, so each count is seen by one settlement only.
-pub(crate) async fn decide(
-    tx: &mut Tx,
-    now: DateTime<Utc>,
-    sides: Sides,
-    successful: i64,
-) -> Result<(), DbError> {
-    let rules = store::active_rules(tx).await?;
-    let reached = store::reached_milestones(tx, sides.referrer_id, successful, &rules).await?;
-    let mut grants = Vec::new();
-    for rule in rules {
-        let Some(kind) = RewardKind::parse(&rule.reward_type) else { continue };
-        let due = rule
-            .milestone
-            .is_none_or(|n| i64::from(n) <= successful && !reached.contains(&(n, kind.as_str().to_owned())));
-        if due {
-            let (beneficiary, user_id) = match rule.beneficiary.as_str() {
-                "referred" => (Beneficiary::Referred, sides.referred_id),
-                _ => (Beneficiary::Referrer, sides.referrer_id),
-            };
-            grants.push(Grant { id: Uuid::now_v7(), user_id, beneficiary, rule, kind });
-        }
+    /// Reads the word for it.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Referrer, Self::Referred].into_iter().find(|side| side.as_str() == word)
     }
-    store::insert_rewards(tx, now, sides.referral_id, &grants).await?;
-    store::insert_decisions(tx, now, sides, &grants).await?;
-    post(tx, now, &grants).await?;
-    for grant in &grants {
-        match grant.kind {
-            RewardKind::Credits => {}
-            RewardKind::Premium => {
-                let days = TimeDelta::try_days(grant.rule.amount.whole()).unwrap_or_default();
-                store::extend_premium(tx, grant.id, grant.user_id, now, days).await?;
-            }
-            RewardKind::Discount => {
-                store::insert_discount(tx, grant.id, grant.user_id, &coupon_code(), grant.rule.amount, now)
-                    .await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds the grants to the balances, in one order for all (user, kind), and writes the entries.
-async fn post(tx: &mut Tx, now: DateTime<Utc>, grants: &[Grant]) -> Result<(), DbError> {
-    let mut sorted: Vec<&Grant> = grants.iter().collect();
-    sorted.sort_by_key(|grant| (grant.user_id, grant.kind.as_str()));
-    let mut entries = Vec::with_capacity(sorted.len());
-    for grant in sorted {
-        let amount = grant.kind.entry(grant.rule.amount);
-        let balance_after = store::add_to_balance(tx, grant.user_id, grant.kind, amount).await?;
-        let cause = Cause::Referral { reward_id: grant.id };
-        entries.push(Entry::new((grant.user_id, grant.kind), amount, balance_after, cause, now));
-    }
-    Ok(store::insert_entries(tx, &entries).await?)
-}
-
-/// Ten characters that nobody guesses: 50 bits, Crockford's base 32 in upper case, as `XXXXX-XXXXX`.
-fn coupon_code() -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let token = Token::random();
-    let letter = |byte: &u8| ALPHABET.get(usize::from(*byte % 32)).copied().map_or('0', char::from);
-    let mut letters: String = token.bytes().iter().take(10).map(letter).collect();
-    letters.insert(5, '-');
-    letters
 }
 
 /// Closes what credits a user has left, when the account is deleted.
@@ -179,9 +110,10 @@ pub(crate) async fn forfeit_credits(tx: &mut Tx, now: DateTime<Utc>, user_id: Uu
 /// The lowest milestone above a count: at how many, what, and how much.
 pub(crate) async fn next_milestone(
     connection: &mut Connection,
+    now: DateTime<Utc>,
     successful: i64,
 ) -> Result<Option<(i64, RewardKind, Amount)>, DbError> {
-    let next = store::next_milestone(connection, successful).await?;
+    let next = store::next_milestone(connection, now, successful).await?;
     Ok(next.and_then(|rule| {
         Some((i64::from(rule.milestone?), RewardKind::parse(&rule.reward_type)?, rule.amount))
     }))

@@ -2,4 +2,5 @@
 
 pub mod check_ledger;
 pub mod dead_jobs;
+pub mod recount;
 pub mod redrive;

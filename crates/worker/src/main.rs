@@ -28,6 +28,8 @@ enum Command {
     Run,
     /// Check the invariants of the ledger; exit 1 when one is broken.
     CheckLedger(commands::check_ledger::Arguments),
+    /// Count referrals and grants again and mend the counters that are off; safe while workers run.
+    Recount(commands::recount::Arguments),
     /// List the jobs that nobody tries any more.
     DeadJobs(commands::dead_jobs::Arguments),
     /// Let dead jobs run again.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         match command {
             Command::Run => run(config).await,
             Command::CheckLedger(arguments) => commands::check_ledger::run(&config, arguments).await,
+            Command::Recount(arguments) => commands::recount::run(&config, arguments).await,
             Command::DeadJobs(arguments) => commands::dead_jobs::run(&config, arguments).await,
             Command::Redrive(arguments) => commands::redrive::run(&config, arguments).await,
         }

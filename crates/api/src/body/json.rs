@@ -13,7 +13,8 @@ use crate::problem::{FieldCode, FieldError};
 pub(crate) enum Json {
     Null,
     Bool(bool),
-    Number,
+    /// A whole number; `None` for any other.
+    Number(Option<i64>),
     Text(String),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
@@ -47,7 +48,7 @@ impl Json {
                     pointer.truncate(length);
                 }
             }
-            Self::Null | Self::Bool(_) | Self::Number | Self::Text(_) => {}
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => {}
         }
     }
 }
@@ -87,16 +88,16 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Number(Some(number)))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Number(i64::try_from(number).ok()))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Number)
+        Ok(Json::Number(None))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {

@@ -88,9 +88,13 @@ problem_codes! {
     ConflictingState = "conflicting_state", CONFLICT, "Its state does not allow this",
         "Somebody decided otherwise meanwhile, or it is not so far. `detail` says how it stands; look again before trying another way.";
     InsufficientCredits = "insufficient_credits", CONFLICT, "There are not enough credits",
-        "No balance goes below zero. `detail` says how many there are.";
+        "No balance goes below zero. `detail` says how many there are; `/api/rewards/catalog/` what they buy.";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "This idempotency key was used for something else",
         "A key names one request. Send the same request again to see its answer, or another request with a key of its own.";
+    VersionConflict = "version_conflict", CONFLICT, "Somebody else changed this meanwhile",
+        "Read it again, make the change to what it is now, and send it with its `version`.";
+    DiscountUnavailable = "discount_unavailable", CONFLICT, "This coupon cannot be used",
+        "It was used for another order, or taken back.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "A body has 64 KiB at most.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",

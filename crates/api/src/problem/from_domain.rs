@@ -11,7 +11,7 @@ use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
 use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
-use domain::rewards::AdjustError;
+use domain::rewards::{AdjustError, CouponError, MalformedAmount, RedeemError, ReplaceError, RuleError};
 use domain::sessions::{RefreshError, StartError};
 
 use super::{Code, FieldCode, Problem};
@@ -177,6 +177,41 @@ impl From<FactorError> for Problem {
     }
 }
 
+impl From<RedeemError> for Problem {
+    fn from(error: RedeemError) -> Self {
+        match error {
+            RedeemError::NoSuchAccount => Self::unauthenticated(),
+            RedeemError::UnknownOption => Self::field("/option", FieldCode::InvalidValue),
+            RedeemError::Insufficient(balance) => {
+                Self::new(Code::InsufficientCredits).member("balance", balance.to_string().into())
+            }
+            RedeemError::KeyReused => Self::new(Code::IdempotencyKeyReused),
+            RedeemError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<CouponError> for Problem {
+    fn from(error: CouponError) -> Self {
+        match error {
+            CouponError::Unknown => Self::new(Code::NotFound),
+            CouponError::Unavailable => Self::new(Code::DiscountUnavailable),
+            CouponError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplaceError> for Problem {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::Overtaken => Self::new(Code::VersionConflict),
+            // The handler checked them, to say which.
+            ReplaceError::Invalid => Self::new(Code::Validation),
+            ReplaceError::Db(error) => error.into(),
+        }
+    }
+}
+
 /// An error's words as a sentence.
 fn sentence(error: &impl std::error::Error) -> String {
     let text = error.to_string();
@@ -214,6 +249,23 @@ impl From<PasswordError> for Complaint {
             PasswordError::TooLong => FieldCode::TooLong,
             PasswordError::ControlCharacter => FieldCode::InvalidCharacter,
             PasswordError::Weak => FieldCode::WeakPassword,
+        };
+        Self::new(code, sentence(&error))
+    }
+}
+
+impl From<MalformedAmount> for Complaint {
+    fn from(error: MalformedAmount) -> Self {
+        Self::new(FieldCode::InvalidValue, sentence(&error))
+    }
+}
+
+impl From<RuleError> for Complaint {
+    fn from(error: RuleError) -> Self {
+        let code = match error {
+            RuleError::Duplicate => FieldCode::DuplicateField,
+            RuleError::TooMany => FieldCode::TooLong,
+            _ => FieldCode::InvalidValue,
         };
         Self::new(code, sentence(&error))
     }

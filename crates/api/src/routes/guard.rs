@@ -7,6 +7,8 @@ use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder, Route}
 
 use domain::accounts;
 use domain::cache::Kind;
+use secrecy::ExposeSecret as _;
+use subtle::ConstantTimeEq as _;
 use tracing::{Instrument as _, Span};
 
 use super::Access;
@@ -15,6 +17,9 @@ use crate::auth::{self, Caller, Transport, csrf};
 use crate::limits::policy::Policy;
 use crate::middleware::context;
 use crate::problem::{Code, Problem};
+
+/// The header with the key of the operator's shop.
+const SHOP_KEY: &str = "x-shop-key";
 
 /// What a row says about who may come in.
 #[derive(Clone, Debug)]
@@ -91,18 +96,29 @@ async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
     if is_unsafe {
         csrf::check_origin(request.headers(), &state.config)?;
     }
+    if guard.access == Access::Shop
+        && let Some(key) = request.headers().get(SHOP_KEY)
+    {
+        return if is_shop(state, key.as_bytes()) { Ok(()) } else { Err(Problem::unauthenticated()) };
+    }
     if guard.access.is_signed_in() {
         let (caller, prefetched) = auth::authenticate(state, request.headers(), guard.prefetch).await?;
         if is_unsafe && caller.transport == Transport::Cookie {
             csrf::check_token(request.headers(), &state.keys().csrf, caller.session_id)?;
         }
-        if guard.access == Access::Manager && !is_manager(state, caller).await? {
+        if matches!(guard.access, Access::Manager | Access::Shop) && !is_manager(state, caller).await? {
             return Err(Problem::new(Code::Forbidden));
         }
         context.caller.set(Some(caller));
         context.prefetched.set(prefetched);
     }
     Ok(())
+}
+
+/// Whether this is the key of the operator's shop. How long it takes tells nothing of the key.
+fn is_shop(state: &State, key: &[u8]) -> bool {
+    let known = state.config.shop_api_key.as_ref();
+    known.is_some_and(|known| bool::from(known.expose_secret().as_bytes().ct_eq(key)))
 }
 
 /// Asked of PostgreSQL each time: a role that was taken away is gone at once.

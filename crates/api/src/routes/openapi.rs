@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, admin_referrals, admin_users, forgot_password, health, jwks, leaderboard, login,
+    Access, Row, admin_referrals, admin_users, discounts, forgot_password, health, jwks, leaderboard, login,
     login_factor, logout, me, me_email, me_export, me_factors, me_identities, oauth, referral_codes,
     referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,
-    rewards, security_events, sessions, table, token_refresh, verify_email,
+    reward_rules, rewards, rewards_redeem, security_events, sessions, table, token_refresh, verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -41,7 +41,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
         me::delete, me::password, me_email::post, me_export::get, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
-        referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, security_events::own, security_events::all, admin_referrals::get,
+        referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,
         admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_users::block,
         admin_users::unblock, admin_users::adjust, health::live, health::ready,
     ),
@@ -80,6 +80,8 @@ pub fn document() -> Value {
                     "description": "Set by the login. `__Host-access_token` in production." },
         "csrf": { "type": "apiKey", "in": "header", "name": "X-CSRF-Token",
                   "description": "`csrf_token` of the login's reply, also in the cookie of that name." },
+        "shop": { "type": "apiKey", "in": "header", "name": "X-Shop-Key",
+                  "description": "`SHOP_API_KEY` of the installation." },
     });
     for row in table().into_iter().filter(|row| row.documented) {
         let method = row.method.as_str().to_lowercase();
@@ -98,6 +100,9 @@ fn complete(operation: &mut Value, row: &Row) {
         } else {
             json!([{ "bearer": [] }, { "cookie": [] }])
         };
+        if let (Access::Shop, Some(ways)) = (row.access, operation["security"].as_array_mut()) {
+            ways.push(json!({ "shop": [] }));
+        }
     }
     for code in problems_of(operation, row) {
         let status = code.status().as_str().to_owned();
@@ -111,7 +116,7 @@ fn complete(operation: &mut Value, row: &Row) {
 /// The problems that come from what stands in front of a handler.
 fn problems_of(operation: &Value, row: &Row) -> Vec<Code> {
     let mut codes = vec![Code::BadRequest, Code::RateLimited, Code::Internal, Code::Unavailable];
-    if row.access == Access::Manager {
+    if matches!(row.access, Access::Manager | Access::Shop) {
         codes.push(Code::Forbidden);
     }
     if row.access != Access::Public {

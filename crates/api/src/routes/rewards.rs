@@ -40,6 +40,10 @@ pub(super) struct Reward {
     code: Option<String>,
     /// When it was decided.
     date_earned: DateTime<Utc>,
+    /// When the grant was taken back, because the referral was reversed.
+    reversed_at: Option<DateTime<Utc>>,
+    /// What had been spent of it by then, and stays.
+    shortfall: Option<String>,
 }
 
 impl From<RewardView> for Reward {
@@ -55,6 +59,8 @@ impl From<RewardView> for Reward {
             milestone: view.milestone,
             code: view.code,
             date_earned: view.decided_at,
+            reversed_at: view.reversed_at,
+            shortfall: view.shortfall.map(|amount| amount.to_string()),
         }
     }
 }

@@ -49,7 +49,9 @@ async fn rewards_name_what_was_earned_for_what() {
         "milestone",
         "reason",
         "referral_id",
+        "reversed_at",
         "reward_type",
+        "shortfall",
     ];
     assert_eq!(fields.into_iter().collect::<Vec<_>>(), documented);
     let of = |kind: &str| rewards.iter().filter(|reward| reward["reward_type"] == kind).collect::<Vec<_>>();

@@ -11,6 +11,14 @@ use testkit::client::{Client, Reply};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// An api whose passwords cost next to nothing.
+pub(crate) async fn quick_app() -> TestApp {
+    TestApp::api_with(|settings| {
+        settings.set("ARGON2_MEMORY_KIB", "64").set("ARGON2_ITERATIONS", "1");
+    })
+    .await
+}
+
 /// Another password that every rule takes.
 pub(crate) const OTHER_PASSWORD: &str = "Jx4-walnut-harbour";
 

@@ -47,21 +47,26 @@ impl Amount {
     }
 }
 
-impl FromStr for Amount {
-    type Err = ();
+/// What is no amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount is digits with two decimals at most, such as 10.00")]
+pub struct MalformedAmount;
 
-    /// Reads `25`, `25.5`, `25.00` or `-2.50`: no more decimals, no more than fifteen digits before the point.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "00"));
-        let plain = |part: &str, longest| {
-            (1..=longest).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+impl FromStr for Amount {
+    type Err = MalformedAmount;
+
+    fn from_str(text: &str) -> Result<Self, MalformedAmount> {
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => (-1, digits),
+            None => (1, text),
         };
-        if !plain(whole, 15) || !plain(fraction, 2) {
-            return Err(());
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "00"));
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) || whole.len() > 15 || fraction.len() > 2 {
+            return Err(MalformedAmount);
         }
-        let hundredths: i64 = format!("{whole}{fraction:0<2}").parse().map_err(|_| ())?;
-        Ok(Self(if negative { -hundredths } else { hundredths }))
+        let hundredths: i64 = format!("{whole}{fraction:0<2}").parse().map_err(|_| MalformedAmount)?;
+        Ok(Self(sign * hundredths))
     }
 }
 

@@ -2,28 +2,51 @@
 
 mod ledger;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::{Amount, Beneficiary, Grant, Sides};
+use super::settlement::{Capped, Grant};
+use super::{Amount, Beneficiary, Sides};
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
 pub(super) use ledger::{Cause, Entry, add_to_balance, insert_entries, lock_balance, take_from_balance};
 
 use crate::schema::{
-    discounts, premium_periods as premium, reward_decisions as decisions, reward_rules as rules, rewards,
+    discounts, premium_periods as premium, reward_decisions as decisions, reward_rules as rules,
+    reward_tallies as tallies, rewards,
 };
 
+/// A rule that is in force.
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = rules, check_for_backend(diesel::pg::Pg))]
 pub(super) struct Rule {
     pub(super) id: Uuid,
+    pub(super) key: String,
     pub(super) milestone: Option<i32>,
     pub(super) beneficiary: String,
     pub(super) reward_type: String,
     pub(super) amount: Amount,
+    pub(super) max_per_month: Option<i32>,
+    pub(super) max_total: Option<i32>,
+}
+
+/// What a period or a coupon is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    Reward(Uuid),
+    Redemption(Uuid),
+}
+
+impl Source {
+    fn columns(self) -> (Option<Uuid>, Option<Uuid>) {
+        match self {
+            Self::Reward(id) => (Some(id), None),
+            Self::Redemption(id) => (None, Some(id)),
+        }
+    }
 }
 
 #[derive(Insertable)]
@@ -65,38 +88,93 @@ pub struct RewardView {
     pub code: Option<String>,
     /// When it was decided.
     pub decided_at: DateTime<Utc>,
+    /// When a grant was taken back.
+    pub reversed_at: Option<DateTime<Utc>>,
+    /// What had been spent of it by then, and stays.
+    pub shortfall: Option<Amount>,
 }
 
-pub(super) async fn active_rules(connection: &mut Connection) -> QueryResult<Vec<Rule>> {
+type InForce = diesel::helper_types::IntoBoxed<'static, rules::table, Pg>;
+
+fn in_force(now: DateTime<Utc>) -> InForce {
     rules::table
         .filter(rules::retired_at.is_null())
-        .order(rules::key)
-        .select(Rule::as_select())
-        .load(connection)
-        .await
+        .filter(rules::starts_at.is_null().or(rules::starts_at.assume_not_null().le(now)))
+        .filter(rules::ends_at.is_null().or(rules::ends_at.assume_not_null().gt(now)))
+        .into_boxed()
 }
 
-/// The milestones up to a count that the user has had already.
-pub(super) async fn reached_milestones(
-    tx: &mut Tx,
-    user_id: Uuid,
-    successful: i64,
-    rules: &[Rule],
-) -> QueryResult<Vec<(i32, String)>> {
-    if !rules.iter().any(|rule| rule.milestone.is_some_and(|n| i64::from(n) <= successful)) {
-        return Ok(Vec::new());
-    }
+/// The rules that are in force, by their keys.
+pub(super) async fn rules_in_force(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<Rule>> {
+    in_force(now).order(rules::key).select(Rule::as_select()).load(connection).await
+}
+
+/// The milestones that the user has had, but for those that were taken back in full.
+pub(super) async fn reached_milestones(tx: &mut Tx, user_id: Uuid) -> QueryResult<Vec<(i32, String)>> {
     rewards::table
         .filter(rewards::user_id.eq(user_id).and(rewards::milestone.is_not_null()))
+        .filter(rewards::beneficiary.eq(Beneficiary::Referrer.as_str()))
+        .filter(rewards::shortfall.is_distinct_from(Some(Amount::ZERO)))
         .select((rewards::milestone.assume_not_null(), rewards::reward_type))
         .load(&mut **tx)
         .await
 }
 
-pub(super) async fn next_milestone(connection: &mut Connection, above: i64) -> QueryResult<Option<Rule>> {
+/// How often these rules were granted for a referrer's referrals, by month. The caller holds the referrer's counters.
+pub(super) async fn tallies(
+    tx: &mut Tx,
+    referrer_id: Uuid,
+    keys: &[&str],
+) -> QueryResult<Vec<(String, NaiveDate, i64)>> {
+    tallies::table
+        .filter(tallies::referrer_id.eq(referrer_id).and(tallies::rule_key.eq_any(keys)))
+        .select((tallies::rule_key, tallies::month, tallies::granted))
+        .load(&mut **tx)
+        .await
+}
+
+/// Counts one more grant of each of these rules.
+pub(super) async fn tally(
+    tx: &mut Tx,
+    referrer_id: Uuid,
+    month: NaiveDate,
+    keys: &[&str],
+) -> QueryResult<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            (
+                tallies::referrer_id.eq(referrer_id),
+                tallies::rule_key.eq(*key),
+                tallies::month.eq(month),
+                tallies::granted.eq(1),
+            )
+        })
+        .collect();
+    diesel::insert_into(tallies::table)
+        .values(rows)
+        .on_conflict((tallies::referrer_id, tallies::rule_key, tallies::month))
+        .do_update()
+        .set(tallies::granted.eq(tallies::granted + 1))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn next_milestone(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    above: i64,
+) -> QueryResult<Option<Rule>> {
     let above = i32::try_from(above).unwrap_or(i32::MAX);
-    rules::table
-        .filter(rules::retired_at.is_null().and(rules::milestone.gt(above)))
+    in_force(now)
+        .filter(rules::milestone.gt(above).and(rules::beneficiary.eq(Beneficiary::Referrer.as_str())))
         .order((rules::milestone, rules::key))
         .select(Rule::as_select())
         .first(connection)
@@ -130,68 +208,72 @@ pub(super) async fn insert_rewards(
     Ok(())
 }
 
-/// One decision a grant, and one that says so for a side that no rule gives anything.
+/// One decision a grant and a grant withheld, and one that says so for a side that no rule gives anything.
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: DateTime<Utc>,
     sides: Sides,
     grants: &[Grant],
+    capped: &[Capped],
 ) -> QueryResult<()> {
-    let mut rows: Vec<Decision> = grants
+    let decide = |beneficiary: Beneficiary, rule_id, decision, reason, reward_id| Decision {
+        id: Uuid::now_v7(),
+        referral_id: sides.referral_id,
+        beneficiary: beneficiary.as_str(),
+        user_id: sides.user_of(beneficiary),
+        rule_id,
+        decision,
+        reason,
+        reward_id,
+        decided_at: now,
+    };
+    let granted = grants.iter().map(|grant| {
+        let reason = if grant.rule.milestone.is_some() { "milestone_reached" } else { "referral_successful" };
+        decide(grant.beneficiary, Some(grant.rule.id), "granted", reason, Some(grant.id))
+    });
+    let withheld = capped
         .iter()
-        .map(|grant| Decision {
-            id: Uuid::now_v7(),
-            referral_id: sides.referral_id,
-            beneficiary: grant.beneficiary.as_str(),
-            user_id: grant.user_id,
-            rule_id: Some(grant.rule.id),
-            decision: "granted",
-            reason: if grant.rule.milestone.is_some() { "milestone_reached" } else { "referral_successful" },
-            reward_id: Some(grant.id),
-            decided_at: now,
-        })
-        .collect();
-    for (beneficiary, user_id) in
-        [(Beneficiary::Referrer, sides.referrer_id), (Beneficiary::Referred, sides.referred_id)]
-    {
-        if !grants.iter().any(|grant| grant.beneficiary == beneficiary) {
-            rows.push(Decision {
-                id: Uuid::now_v7(),
-                referral_id: sides.referral_id,
-                beneficiary: beneficiary.as_str(),
-                user_id,
-                rule_id: None,
-                decision: "ineligible",
-                reason: "no_rule",
-                reward_id: None,
-                decided_at: now,
-            });
+        .map(|capped| decide(capped.beneficiary, Some(capped.rule_id), "capped", capped.cap.as_str(), None));
+    let mut rows: Vec<Decision> = granted.chain(withheld).collect();
+    for beneficiary in [Beneficiary::Referrer, Beneficiary::Referred] {
+        if !rows.iter().any(|row| row.beneficiary == beneficiary.as_str()) {
+            rows.push(decide(beneficiary, None, "ineligible", "no_rule", None));
         }
     }
     diesel::insert_into(decisions::table).values(rows).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Adds a period after the last one. The lock on the premium balance, which the caller holds, orders them.
-pub(super) async fn extend_premium(
+/// When a user's next period starts: after the last one. The lock on the premium balance, which the caller holds, orders
+/// them.
+pub(super) async fn premium_end(
     tx: &mut Tx,
-    reward_id: Uuid,
     user_id: Uuid,
     now: DateTime<Utc>,
-    length: TimeDelta,
-) -> QueryResult<()> {
+) -> QueryResult<DateTime<Utc>> {
     let last: Option<DateTime<Utc>> = premium::table
         .filter(premium::user_id.eq(user_id).and(premium::reversed_at.is_null()))
         .select(diesel::dsl::max(premium::ends_at))
         .first(&mut **tx)
         .await?;
-    let starts_at = last.map_or(now, |end| end.max(now));
+    Ok(last.map_or(now, |end| end.max(now)))
+}
+
+pub(super) async fn insert_period(
+    tx: &mut Tx,
+    source: Source,
+    user_id: Uuid,
+    (starts_at, ends_at): (DateTime<Utc>, DateTime<Utc>),
+) -> QueryResult<()> {
+    let (reward_id, redemption_id) = source.columns();
     diesel::insert_into(premium::table)
         .values((
+            premium::id.eq(Uuid::now_v7()),
             premium::reward_id.eq(reward_id),
+            premium::redemption_id.eq(redemption_id),
             premium::user_id.eq(user_id),
             premium::starts_at.eq(starts_at),
-            premium::ends_at.eq(starts_at + length),
+            premium::ends_at.eq(ends_at),
         ))
         .execute(&mut **tx)
         .await?;
@@ -200,15 +282,18 @@ pub(super) async fn extend_premium(
 
 pub(super) async fn insert_discount(
     tx: &mut Tx,
-    reward_id: Uuid,
+    source: Source,
     user_id: Uuid,
     code: &str,
     percent: Amount,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
+    let (reward_id, redemption_id) = source.columns();
     diesel::insert_into(discounts::table)
         .values((
+            discounts::id.eq(Uuid::now_v7()),
             discounts::reward_id.eq(reward_id),
+            discounts::redemption_id.eq(redemption_id),
             discounts::user_id.eq(user_id),
             discounts::code.eq(code),
             discounts::percent.eq(percent),
@@ -244,6 +329,8 @@ pub(super) async fn list(
             rules::milestone.nullable(),
             discounts::code.nullable(),
             decisions::decided_at,
+            rewards::reversed_at.nullable(),
+            rewards::shortfall.nullable(),
         ))
         .into_boxed();
     if let Some(Cursor { at, id }) = after {

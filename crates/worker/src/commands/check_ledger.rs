@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the answer of the command")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use domain::rewards::{self, Violations};
@@ -9,6 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::Config;
+
+/// How often the elapsed time moves.
+const TICK: Duration = Duration::from_millis(200);
 
 /// `worker check-ledger`
 #[derive(Args, Debug)]
@@ -21,8 +25,9 @@ pub struct Arguments {
 /// Checks every invariant. Exit code 1 when one is broken.
 pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let pool = domain::db::connect(&config.common.database_url, 1)?;
-    let style = ProgressStyle::with_template("{spinner} {pos}/{len} invariants checked, {elapsed}")?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} invariants checked, {elapsed}")?;
     let progress = ProgressBar::new(u64::try_from(rewards::INVARIANTS.len())?).with_style(style);
+    progress.enable_steady_tick(TICK);
     let mut report = Vec::new();
     let broken = rewards::check_ledger(&pool, |invariant, violations| {
         progress.inc(1);

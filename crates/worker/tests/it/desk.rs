@@ -1,5 +1,6 @@
 //! What surrounds a worker: a database, Redis, a mail server, a clock, and people who come without the api.
 
+mod books;
 mod people;
 mod running;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use worker::mailer::Mailer;
 use worker::{Config, Context};
 
+pub(super) use books::rule;
 pub(super) use people::{Friend, Place};
 
 /// A system with no process but this one. Jobs run when a test says so.

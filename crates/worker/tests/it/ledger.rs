@@ -1,11 +1,11 @@
 //! The audit of the books: it finds each kind of damage, names it, and finds nothing where there is none.
 
-use domain::rewards::INVARIANTS;
+use domain::rewards::{Amount, INVARIANTS};
 use serde_json::Value;
 use testkit::config::TestSettings;
 use testkit::process::Program;
 
-use super::desk::Desk;
+use super::desk::{Desk, rule};
 
 /// Six successful referrals (a milestone among them), one that waits, one refused, and an account that was deleted.
 async fn books() -> Desk {
@@ -31,7 +31,7 @@ const DAMAGE: [(&[&str], &str, &str); 18] = [
         "UPDATE balances SET amount = amount - 1 WHERE kind = 'premium'",
     ),
     (
-        &["L1"],
+        &["L1", "L5"],
         "UPDATE ledger_entries SET amount = amount + 0.01 WHERE kind = 'premium'",
         "UPDATE ledger_entries SET amount = amount - 0.01 WHERE kind = 'premium'",
     ),
@@ -62,7 +62,7 @@ const DAMAGE: [(&[&str], &str, &str); 18] = [
          FOR EACH ROW EXECUTE FUNCTION refuse_change()",
     ),
     (
-        &["L3", "L9"],
+        &["L3", "L7", "L9"],
         "ALTER TABLE rewards DROP CONSTRAINT rewards_referral_id_beneficiary_rule_id_reward_type_key;
          INSERT INTO rewards SELECT '00000000-0000-7000-8000-000000000000', user_id, reward_type, amount, date_earned,
             referral_id, beneficiary, rule_id, milestone FROM rewards WHERE beneficiary = 'referred' LIMIT 1",
@@ -133,16 +133,131 @@ const DAMAGE: [(&[&str], &str, &str); 18] = [
     ),
 ];
 
-#[tokio::test]
-async fn l1_to_l9_each_damage_is_found_and_named() {
+/// The books, and in them a redemption, an adjustment, a referral that was reversed, and rules with caps.
+async fn used_books() -> Desk {
     let desk = books().await;
-    for (invariants, damage, mending) in DAMAGE {
-        past_the_guards(&desk, damage).await;
-        assert_eq!(desk.broken_invariants().await, invariants, "{damage}");
-        past_the_guards(&desk, mending).await;
+    let ada = desk.id("SELECT id FROM users WHERE username = 'ada'").await;
+    desk.redeem(ada, "premium_7_days", "a week").await.unwrap();
+    desk.adjust(ada, 500, "a gift").await.unwrap();
+    let friend1 =
+        "SELECT f.id FROM referrals f JOIN users u ON u.id = f.referred_user_id WHERE u.username = 'friend1'";
+    desk.reverse(desk.id(friend1).await).await;
+    desk.change_rules(|rules| {
+        let per_referral = rule(rules, "per_referral.referrer.credits");
+        (per_referral.max_total, per_referral.max_per_month) = (Some(100), Some(50));
+        per_referral.amount = Amount::from_whole(12);
+    })
+    .await;
+    let dora = desk.person("dora").await;
+    for friend in desk.friends("late", 2, &dora).await {
+        desk.confirm(friend.id).await;
+    }
+    desk.run_queue("rewards").await;
+    desk.check_ledger().await;
+    desk
+}
+
+/// As above, of what is in used books.
+const DAMAGE_OF_USED: [(&[&str], &str, &str); 14] = [
+    (
+        &["L3", "L9"],
+        "ALTER TABLE redemptions DROP CONSTRAINT redemptions_user_id_idempotency_key_key;
+         INSERT INTO redemptions SELECT '00000000-0000-7000-8000-000000000000', user_id, idempotency_key, option, cost,
+            reward_type, amount, credits_left, premium_until, code, created_at FROM redemptions",
+        "DELETE FROM redemptions WHERE id = '00000000-0000-7000-8000-000000000000'",
+    ),
+    (
+        &["L5"],
+        "UPDATE redemptions SET cost = cost + 1",
+        "UPDATE redemptions SET cost = cost - 1",
+    ),
+    (
+        &["L5"],
+        "UPDATE ledger_entries SET reason = '' WHERE cause = 'admin'",
+        "UPDATE ledger_entries SET reason = 'a gift' WHERE cause = 'admin'",
+    ),
+    (
+        &["L5", "L6"],
+        "CREATE TABLE kept AS TABLE ledger_entries;
+         UPDATE ledger_entries SET reverses_id = (SELECT id FROM ledger_entries WHERE cause = 'admin')
+         WHERE cause = 'reversal' AND amount = -10",
+        "UPDATE ledger_entries e SET reverses_id = kept.reverses_id FROM kept WHERE kept.id = e.id; DROP TABLE kept",
+    ),
+    (
+        &["L6"],
+        "UPDATE ledger_entries SET shortfall = shortfall + 1 WHERE cause = 'reversal'",
+        "UPDATE ledger_entries SET shortfall = shortfall - 1 WHERE cause = 'reversal'",
+    ),
+    (
+        &["L1", "L6"],
+        "UPDATE ledger_entries SET amount = amount - 1 WHERE cause = 'reversal'",
+        "UPDATE ledger_entries SET amount = amount + 1 WHERE cause = 'reversal'",
+    ),
+    (
+        &["L6", "L8"],
+        "UPDATE referrals SET status = 'successful' WHERE status = 'reversed'",
+        "UPDATE referrals f SET status = 'reversed' FROM rewards r WHERE r.referral_id = f.id AND r.reversed_at IS NOT NULL",
+    ),
+    (
+        &["L6"],
+        "CREATE TABLE kept AS TABLE rewards; UPDATE rewards SET reversed_at = NULL, shortfall = NULL",
+        "UPDATE rewards r SET reversed_at = kept.reversed_at, shortfall = kept.shortfall FROM kept WHERE kept.id = r.id;
+         DROP TABLE kept",
+    ),
+    (
+        &["L7"],
+        "UPDATE reward_tallies SET granted = granted + 1",
+        "UPDATE reward_tallies SET granted = granted - 1",
+    ),
+    (
+        &["L7"],
+        "UPDATE reward_rules SET max_total = 1 WHERE max_total = 100",
+        "UPDATE reward_rules SET max_total = 100 WHERE max_total = 1",
+    ),
+    (
+        &["L7"],
+        "UPDATE reward_rules SET max_per_month = 1 WHERE max_per_month = 50",
+        "UPDATE reward_rules SET max_per_month = 50 WHERE max_per_month = 1",
+    ),
+    (
+        &["L9"],
+        "CREATE TABLE kept AS TABLE premium_periods; DELETE FROM premium_periods WHERE redemption_id IS NOT NULL",
+        "INSERT INTO premium_periods SELECT * FROM kept WHERE redemption_id IS NOT NULL; DROP TABLE kept",
+    ),
+    (
+        &["L1", "L9"],
+        "CREATE TABLE kept AS TABLE ledger_entries; DELETE FROM ledger_entries WHERE cause = 'redemption' AND kind = 'credits'",
+        "INSERT INTO ledger_entries SELECT * FROM kept WHERE cause = 'redemption' AND kind = 'credits'; DROP TABLE kept",
+    ),
+    (
+        &["L5"],
+        "ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_cause_check;
+         CREATE TABLE kept AS TABLE ledger_entries;
+         UPDATE ledger_entries SET cause = 'luck', reason = NULL, idempotency_key = NULL WHERE cause = 'admin'",
+        "UPDATE ledger_entries e SET cause = kept.cause, reason = kept.reason, idempotency_key = kept.idempotency_key
+         FROM kept WHERE kept.id = e.id; DROP TABLE kept",
+    ),
+];
+
+async fn damage_and_mend(desk: &Desk, table: &[(&[&str], &str, &str)]) {
+    for (invariants, damage, mending) in table {
+        past_the_guards(desk, damage).await;
+        assert_eq!(desk.broken_invariants().await, *invariants, "{damage}");
+        past_the_guards(desk, mending).await;
         assert_eq!(desk.broken_invariants().await, [""; 0], "mended: {mending}");
     }
-    let broken: Vec<_> = DAMAGE.iter().flat_map(|(invariants, ..)| invariants.iter()).collect();
+}
+
+#[tokio::test]
+async fn l3_l5_l6_l7_l9_damage_to_what_was_spent_and_reversed_is_found_and_named() {
+    damage_and_mend(&used_books().await, &DAMAGE_OF_USED).await;
+}
+
+#[tokio::test]
+async fn l1_l2_l3_l4_l5_l8_l9_each_damage_is_found_and_named() {
+    damage_and_mend(&books().await, &DAMAGE).await;
+    let all = DAMAGE.iter().chain(&DAMAGE_OF_USED);
+    let broken: Vec<_> = all.flat_map(|(invariants, ..)| invariants.iter()).collect();
     for invariant in INVARIANTS {
         assert!(broken.contains(&&invariant.id), "{} has its damage here", invariant.id);
     }

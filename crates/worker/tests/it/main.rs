@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
     reason = "a test fails by panicking, and says what it measured"
 )]
 
@@ -18,7 +20,10 @@ mod mail_jobs;
 mod mailer;
 mod maintenance;
 mod outbox;
+mod recount;
 mod relay;
+mod reversal;
 mod review;
+mod rules;
 mod schema;
 mod settle_referral;

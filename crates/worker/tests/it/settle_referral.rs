@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::queue::QueueName;
+use domain::rewards::RuleSpec;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::desk::{Desk, Friend};
+use super::desk::{Desk, Friend, rule};
 
 /// `SQLSTATE` of a trigger that refuses a change, of a UNIQUE key and of a CHECK.
 const APPEND_ONLY: &str = "23001";
@@ -229,26 +230,31 @@ async fn f7_the_database_itself_refuses_what_would_falsify_the_books() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f8_milestones_are_exact_when_sixty_referrals_settle_at_once() {
+async fn f8_tiers_are_exact_when_two_hundred_referrals_settle_at_once() {
     let desk = Desk::new().await;
+    desk.change_rules(|rules| {
+        let fifty = RuleSpec { milestone: Some(50), ..rule(rules, "milestone_5.referrer.premium").clone() };
+        rules.push(fifty);
+    })
+    .await;
     let ada = desk.person("ada").await;
-    let friends = desk.friends("friend", 60, &ada).await;
+    let friends = desk.friends("friend", 200, &ada).await;
     desk.sql("DELETE FROM outbox WHERE queue = 'mail'").await;
     join_all(friends.iter().map(|friend| desk.confirm(friend.id))).await;
     let _workers: Vec<_> = (0..3).map(|_| desk.work()).collect();
     desk.all_done().await;
 
-    assert_eq!(counters(&desk, ada.id).await, [0, 60, 0, 0]);
+    assert_eq!(counters(&desk, ada.id).await, [0, 200, 0, 0]);
     let balances = desk.balances(ada.id).await;
-    assert_eq!(balances["credits"], "600.00");
-    assert_eq!(balances["premium"], "30.00", "the milestone of 5, once");
+    assert_eq!(balances["credits"], "2000.00");
+    assert_eq!(balances["premium"], "60.00", "the tiers of 5 and of 50, once each");
     assert_eq!(balances["discount"], "1.00", "the milestone of 10, once");
-    for (milestone, reward) in [(5, "premium"), (10, "discount")] {
+    for (milestone, reward) in [(5, "premium"), (10, "discount"), (50, "premium")] {
         let granted = format!("rewards WHERE milestone = {milestone} AND reward_type = '{reward}'");
         assert_eq!(desk.count(&granted).await, 1, "{granted}");
     }
-    assert_eq!(desk.count("rewards").await, 60 * 2 + 2);
-    assert_eq!(desk.count("premium_periods WHERE ends_at - starts_at = interval '30 days'").await, 1);
+    assert_eq!(desk.count("rewards").await, 200 * 2 + 3);
+    assert_eq!(desk.count("premium_periods WHERE ends_at - starts_at = interval '30 days'").await, 2);
     assert_eq!(desk.count("discounts WHERE percent = 20 AND code ~ '^[0-9A-Z]{5}-[0-9A-Z]{5}$'").await, 1);
     assert_eq!(
         desk.count("outbox WHERE attempts <> 1 AND queue = 'rewards'").await,

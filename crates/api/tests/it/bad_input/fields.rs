@@ -15,8 +15,13 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 5] = [
     (Method::POST, "/api/verify-email/resend/"),
 ];
 
-/// Whose fields are not all texts; their own tests try what is wrong for them.
-pub(super) const APART: [(Method, &str); 1] = [(Method::PUT, "/api/me/leaderboard/")];
+/// Those whose bodies hold more than texts; they are tried in modules of their own.
+pub(super) const APART: [(Method, &str); 4] = [
+    (Method::PUT, "/api/admin/reward-rules/"),
+    (Method::POST, "/api/discounts/{code}/redeem/"),
+    (Method::PUT, "/api/me/leaderboard/"),
+    (Method::POST, "/api/rewards/redeem/"),
+];
 
 /// What must come of a bad value.
 #[derive(Clone, Debug)]

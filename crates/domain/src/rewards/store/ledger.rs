@@ -11,6 +11,7 @@ use crate::db::Tx;
 use crate::schema::{balances, ledger_entries as entries};
 
 /// Why an entry is there.
+#[derive(Clone, Copy)]
 pub(in super::super) enum Cause<'a> {
     /// A grant.
     Referral { reward_id: Uuid },
