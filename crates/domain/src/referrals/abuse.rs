@@ -87,7 +87,7 @@ pub enum Browser {
 }
 
 /// The facts that signals are read off. Numbers and words of ours: nothing in here tells who it is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
     /// The referrer was seen in the network of the registration, within 30 days.
@@ -250,7 +250,7 @@ pub struct Assessment {
     pub limits: Limits,
 }
 
-#[allow(clippy::ref_option, reason = "serde passes fields so")]
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 fn by_name<S: serde::Serializer>(refusal: &Option<Refusal>, serializer: S) -> Result<S::Ok, S::Error> {
     refusal.map(Refusal::as_str).serialize(serializer)
 }
@@ -289,34 +289,34 @@ mod tests {
     fn f5_each_signal_weighs_what_it_says() {
         let none = Facts::default();
         for (facts, expected) in [
-            (none.clone(), (0, Decision::Allow)),
-            (Facts { same_network: true, ..none.clone() }, (60, Decision::Review)),
-            (Facts { ring_network: true, ..none.clone() }, (40, Decision::Allow)),
-            (Facts { network_hour: 3, ..none.clone() }, (0, Decision::Allow)),
-            (Facts { network_hour: 4, ..none.clone() }, (60, Decision::Review)),
-            (Facts { code_hour: 300, ..none.clone() }, (0, Decision::Allow)),
-            (Facts { code_hour: 301, ..none.clone() }, (50, Decision::Review)),
-            (Facts { disposable: true, ..none.clone() }, (50, Decision::Review)),
-            (Facts { browser: Browser::Another, ..none.clone() }, (20, Decision::Allow)),
-            (Facts { browser: Browser::Sibling, ..none.clone() }, (40, Decision::Allow)),
-            (Facts { friends: 4, idle_friends: 4, ..none.clone() }, (0, Decision::Allow)),
-            (Facts { friends: 5, idle_friends: 4, ..none.clone() }, (0, Decision::Allow)),
-            (Facts { friends: 5, idle_friends: 5, ..none.clone() }, (30, Decision::Allow)),
+            (none, (0, Decision::Allow)),
+            (Facts { same_network: true, ..none }, (60, Decision::Review)),
+            (Facts { ring_network: true, ..none }, (40, Decision::Allow)),
+            (Facts { network_hour: 3, ..none }, (0, Decision::Allow)),
+            (Facts { network_hour: 4, ..none }, (60, Decision::Review)),
+            (Facts { code_hour: 300, ..none }, (0, Decision::Allow)),
+            (Facts { code_hour: 301, ..none }, (50, Decision::Review)),
+            (Facts { disposable: true, ..none }, (50, Decision::Review)),
+            (Facts { browser: Browser::Another, ..none }, (20, Decision::Allow)),
+            (Facts { browser: Browser::Sibling, ..none }, (40, Decision::Allow)),
+            (Facts { friends: 4, idle_friends: 4, ..none }, (0, Decision::Allow)),
+            (Facts { friends: 5, idle_friends: 4, ..none }, (0, Decision::Allow)),
+            (Facts { friends: 5, idle_friends: 5, ..none }, (30, Decision::Allow)),
             (Facts { friends: 20, idle_friends: 17, ..none }, (30, Decision::Allow)),
         ] {
-            assert_eq!(decided(facts.clone()), expected, "{facts:?}");
+            assert_eq!(decided(facts), expected, "{facts:?}");
         }
     }
 
     #[test]
     fn f5_one_coincidence_counts_once_and_three_are_too_many() {
         let hall = Facts { same_network: true, ring_network: true, network_hour: 30, ..Facts::default() };
-        let assessment = assess(hall.clone(), Limits::default(), None);
+        let assessment = assess(hall, Limits::default(), None);
         assert_eq!((assessment.score, assessment.decision), (60, Decision::Review));
         assert_eq!(assessment.signals.len(), 3, "all are shown");
         assert_eq!(assessment.signals.iter().filter(|weighed| weighed.counted).count(), 1);
         let two = Facts { disposable: true, ..hall };
-        assert_eq!(decided(two.clone()), (110, Decision::Review));
+        assert_eq!(decided(two), (110, Decision::Review));
         assert_eq!(decided(Facts { browser: Browser::Sibling, ..two }), (150, Decision::Deny));
     }
 
@@ -327,7 +327,7 @@ mod tests {
             [(61, 150, Decision::Allow), (60, 61, Decision::Review), (10, 60, Decision::Deny)]
         {
             let limits = Limits { review, deny, ..Limits::default() };
-            assert_eq!(assess(facts.clone(), limits, None).decision, expected);
+            assert_eq!(assess(facts, limits, None).decision, expected);
         }
     }
 

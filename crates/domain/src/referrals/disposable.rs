@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn the_operators_file_is_over_it_and_is_read_again() {
-        let path = std::env::temp_dir().join(format!("trellis-disposable-{}", std::process::id()));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("domains.txt");
         std::fs::write(&path, "# ours\nBurner.example\n!mailinator.com # a partner\n!good.burner.example\n")
             .unwrap();
         let list = Disposable::new(Some(path.clone())).unwrap();

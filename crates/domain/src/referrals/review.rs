@@ -150,12 +150,11 @@ pub async fn search(
     let mut connection = db::get(pool).await?;
     let people = match search.text.as_deref().map(str::trim) {
         None => None,
-        Some(text) => Some(match Uuid::try_parse(text) {
-            Ok(id) => vec![id],
-            Err(_) => {
-                let code = ReferralCode::parse(text).ok();
-                store::named(&mut connection, &text.to_lowercase(), code.as_ref(), NAMES).await?
-            }
+        Some(text) => Some(if let Ok(id) = Uuid::try_parse(text) {
+            vec![id]
+        } else {
+            let code = ReferralCode::parse(text).ok();
+            store::named(&mut connection, &text.to_lowercase(), code.as_ref(), NAMES).await?
         }),
     };
     Ok(store::search(&mut connection, search.status, people.as_deref(), after, limit).await?)

@@ -59,8 +59,8 @@ pub enum AdjustError {
     Db(#[from] DbError),
 }
 
-impl From<diesel::result::Error> for AdjustError {
-    fn from(error: diesel::result::Error) -> Self {
+impl From<crate::db::QueryError> for AdjustError {
+    fn from(error: crate::db::QueryError) -> Self {
         Self::Db(error.into())
     }
 }

@@ -334,7 +334,7 @@ async fn v1_an_assessment_tells_nothing_of_anybody_and_networks_are_forgotten() 
         friends.push(desk.friend_at(&place, name, &format!("{name}@yopmail.com"), &ada).await);
     }
     let hash = home.trace().ip_hash.unwrap();
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = domain::token::hex(&hash);
     for friend in &friends {
         let told = assessment(&desk, friend.referral).await.to_string();
         assert!(told.contains("same_network"), "{told}");

@@ -89,6 +89,7 @@ impl Endpoint {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
         Amount, Challenge, Email, FactorCode, Identifier, NewPassword, OwnPath, Password, Reason,
