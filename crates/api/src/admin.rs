@@ -61,7 +61,7 @@ pub(crate) struct Account {
 /// Runs a command.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
-    db::migrate::check(&config.common.database_url).await?;
+    db::migrate::require(&config.common.database_url).await?;
     let pool = db::connect(&config.common.database_url, 1)?;
     match command {
         Admin::Promote { email } => promote(&pool, &email).await,

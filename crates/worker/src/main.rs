@@ -53,7 +53,11 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error.into()),
     };
     let result = runtime.block_on(async {
-        domain::db::migrate::check(&config.common.database_url).await?;
+        let database = &config.common.database_url;
+        match command {
+            Command::Run => domain::db::migrate::check(database).await?,
+            _ => domain::db::migrate::require(database).await?,
+        }
         match command {
             Command::Run => run(config).await,
             Command::CheckLedger(arguments) => commands::check_ledger::run(&config, arguments).await,

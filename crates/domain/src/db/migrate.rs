@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use diesel::migration::{Migration as _, MigrationSource as _};
 use diesel::pg::Pg;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
@@ -32,23 +33,35 @@ pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
     .await?
 }
 
-/// Fails when the database lacks a migration of this release. A database that cannot be reached is no failure: it may come
-/// back, and readiness shows it.
+/// Fails when the database lacks a migration of this release. For processes that go on for ever: a database that cannot be
+/// reached is no failure, because it may come back, and readiness shows it.
 pub async fn check(url: &SecretString) -> anyhow::Result<()> {
-    let found = match tokio::time::timeout(PATIENCE, pending(url)).await {
-        Ok(found) => found,
-        Err(_) => Err(anyhow::anyhow!("it does not answer")),
-    };
-    match found {
-        Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => {
-            anyhow::bail!("the database lacks {} migrations: run `api migrate` first", missing.len())
-        }
+    match pending_in_time(url).await {
+        Ok(missing) => refuse_to_lack(&missing),
         Err(error) => {
             tracing::warn!(error = format!("{error:#}"), "cannot tell yet whether the database is migrated");
             Ok(())
         }
     }
+}
+
+/// As [`check`], for commands, which cannot wait for a database to come back.
+pub async fn require(url: &SecretString) -> anyhow::Result<()> {
+    let missing = pending_in_time(url).await.context("the database cannot be reached")?;
+    refuse_to_lack(&missing)
+}
+
+fn refuse_to_lack(missing: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the database lacks {} migrations: run `api migrate` first",
+        missing.len()
+    );
+    Ok(())
+}
+
+async fn pending_in_time(url: &SecretString) -> anyhow::Result<Vec<String>> {
+    tokio::time::timeout(PATIENCE, pending(url)).await.unwrap_or_else(|_| anyhow::bail!("it does not answer"))
 }
 
 /// The names of this release's migrations that the database at `url` lacks.
