@@ -23,8 +23,10 @@ use crate::streams::Seat;
 /// How often the figures are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// After how long without an event a comment is sent, so that no proxy takes the stream for dead.
-const BEAT: Duration = Duration::from_secs(15);
+/// After how long without an event a comment is sent: so that no proxy takes the stream for dead, and that a client that hung
+/// up is noticed. Only writing shows that, and the first write to a closed connection still succeeds, so a seat comes back
+/// after two beats at the latest.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// How long a stream lasts: as long as an access token. The client opens the next one by itself.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
