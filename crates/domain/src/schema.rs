@@ -386,6 +386,61 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    profiles (user_id) {
+        user_id -> Uuid,
+        display_name -> Text,
+        bio -> Text,
+        theme -> Text,
+        listed -> Bool,
+        social -> Jsonb,
+        avatar -> Nullable<Binary>,
+        version -> BigInt,
+        updated_at -> Timestamptz,
+        disabled_at -> Nullable<Timestamptz>,
+        disabled_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    avatars (user_id) {
+        user_id -> Uuid,
+        digest -> Binary,
+        content_type -> Text,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    links (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        kind -> Text,
+        title -> Text,
+        url -> Nullable<Text>,
+        thumbnail -> Nullable<Binary>,
+        enabled -> Bool,
+        visible_from -> Nullable<Timestamptz>,
+        visible_until -> Nullable<Timestamptz>,
+        pinned -> Bool,
+        highlighted -> Bool,
+        position -> Integer,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        disabled_at -> Nullable<Timestamptz>,
+        disabled_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    thumbnails (link_id) {
+        link_id -> Uuid,
+        digest -> Binary,
+        content_type -> Text,
+        body -> Binary,
+    }
+}
+
 diesel::joinable!(referral_counters -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 
@@ -419,4 +474,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     security_events,
     identities,
     spent_states,
+    profiles,
+    avatars,
+    links,
+    thumbnails,
 );
