@@ -216,7 +216,8 @@ pub(super) async fn count(tx: &mut Tx, now: DateTime<Utc>, moves: &[Move]) -> Qu
     Ok(rows)
 }
 
-async fn count_day(
+/// Adds to the figures of a day.
+pub(super) async fn count_day(
     tx: &mut Tx,
     user_id: Uuid,
     day: NaiveDate,
