@@ -9,6 +9,7 @@
 )]
 
 mod configuration;
+mod encrypted_services;
 mod ended_sessions;
 mod guarantees;
 mod key_rotation;
