@@ -1,8 +1,8 @@
 //! Settlements whose worker is killed between any two of their statements, and settlements that are delivered again and
 //! again.
 
-use chrono::Utc;
 use domain::audit::{Actor, Trace};
+use domain::clock::Clock;
 use domain::queue::{QueueName, Queues};
 use domain::rewards::{self, Amount, Beneficiary, Replacement, RewardKind, RuleSet, RuleSpec};
 use futures_util::future::join_all;
@@ -52,7 +52,7 @@ async fn give_everything_each_time(stack: &Stack) {
         ends_at: None,
     }));
     let replacement = Replacement { version, rules, actor: Actor::Operator };
-    rewards::replace_rules(&pool, Utc::now(), replacement, &Trace::default()).await.unwrap();
+    rewards::replace_rules(&pool, Clock::system().now(), replacement, &Trace::default()).await.unwrap();
 }
 
 /// Registers the person who brings the others; returns their code.

@@ -55,7 +55,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What a client of PostgreSQL asks with before it speaks TLS: a message of eight bytes (its manual, "SSLRequest").
+/// What a client of PostgreSQL asks with before it speaks TLS: a message of eight bytes (its manual calls it `SSLRequest`).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// A door to a server on a Unix socket: under TLS, and no other way.
