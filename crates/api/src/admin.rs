@@ -3,6 +3,7 @@
 
 use api::config::Config;
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use domain::accounts::{self, Blocking, Email};
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
@@ -10,6 +11,7 @@ use domain::config::Settings;
 use domain::db::{self, Pool};
 use domain::factors::{self, Reset};
 use domain::referrals::{self, Ruling, Verdict};
+use domain::rewards::{self, Adjustment, Amount};
 use uuid::Uuid;
 
 /// A command of `api admin`.
@@ -36,6 +38,8 @@ pub(crate) enum Admin {
     Block(Account),
     /// Lets an account in again.
     Unblock(Account),
+    /// Gives credits to an account, or takes some.
+    Adjust(AdjustCommand),
 }
 
 /// A referral, and why.
@@ -44,7 +48,7 @@ pub(crate) struct Decision {
     /// The id of the referral.
     referral_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
 }
 
@@ -54,8 +58,24 @@ pub(crate) struct Account {
     /// The id of the account.
     user_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
+}
+
+/// Credits to give or take, and why.
+#[derive(clap::Args)]
+pub(crate) struct AdjustCommand {
+    /// The id of the account.
+    user_id: Uuid,
+    /// How many, such as 25.00; below zero to take.
+    #[arg(allow_negative_numbers = true)]
+    amount: Amount,
+    /// Why, for the entry in the ledger and the audit record.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Names this adjustment: the same again changes nothing. Else each call is another one.
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// Runs a command.
@@ -79,6 +99,7 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
+        Admin::Adjust(command) => adjust(&pool, &command).await,
     }
 }
 
@@ -118,5 +139,19 @@ async fn decide(config: &Config, pool: &Pool, decision: &Decision, verdict: Verd
     let ruled = referrals::rule(pool, now(), config.common.referrals, ruling, &Trace::default()).await?;
     let before = if ruled.changed.is_empty() { ", as before" } else { "" };
     println!("the referral is {}{before}", ruled.status);
+    Ok(())
+}
+
+async fn adjust(pool: &Pool, command: &AdjustCommand) -> anyhow::Result<()> {
+    let adjustment = Adjustment {
+        user_id: command.user_id,
+        amount: command.amount,
+        reason: &command.reason,
+        actor: Actor::Operator,
+        idempotency_key: &command.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+    };
+    let adjusted = rewards::adjust_and_record(pool, now(), adjustment, &Trace::default()).await?;
+    let before = if adjusted.repeated { ", as before" } else { "" };
+    println!("the account has {} credits{before}", adjusted.balance);
     Ok(())
 }
