@@ -212,7 +212,7 @@ await step("a page is made and put in order with the keyboard alone", async () =
     const blob = await new Promise((done) => canvas.toBlob(done));
     return [...new Uint8Array(await blob.arrayBuffer())];
   });
-  await page.getByLabel("Picture (optional)").setInputFiles({ name: "ada.png", mimeType: "image/png", buffer: Buffer.from(picture) });
+  await adas.field("Picture (optional)").setInputFiles({ name: "ada.png", mimeType: "image/png", buffer: Buffer.from(picture) });
   await adas.sees("The picture is saved.");
   await adas.fill({ "Name (optional)": "Ada Lovelace", "A few lines (optional)": "First.\nSecond." });
   await page.getByLabel("Meadow").focus();
