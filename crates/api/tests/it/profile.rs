@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::app::TestApp;
 use testkit::client::Client;
 
-use crate::support::{Bearer, buy_premium, quick_app, with_page};
+use crate::support::{Bearer, buy_premium, quick_app, with_page, within_a_second};
 
 const PATH: &str = "/api/profile/";
 
@@ -31,7 +31,7 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
         (&first["premium"], &first["links_limit"], &first["version"]),
         (&json!(false), &json!(50), &json!(0))
     );
-    assert_eq!(first["disabled"], Value::Null);
+    assert_eq!((&first["disabled"], &first["public"]), (&Value::Null, &json!(true)));
 
     let social = json!([{ "network": "github", "url": "https://github.com/ada" },
                         { "network": "email", "url": "mailto:ada@example.org" }]);
@@ -57,6 +57,10 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
     assert_eq!((&cleared["social"], &cleared["listed"]), (&json!([]), &json!(false)));
     assert_eq!(ada.get(PATH).await.expect(200).json(), cleared);
 
+    // What nobody sees says so.
+    app.register("carol", None).await.expect(201);
+    let carol = Bearer::login(&app, "carol").await.client;
+    assert_eq!(carol.get(PATH).await.expect(200).json()["public"], false);
     // Nobody else's is touched.
     let bob = with_page(&app, "bob").await;
     assert_eq!(bob.get(PATH).await.expect(200).json()["listed"], true);
@@ -142,7 +146,7 @@ async fn premium_buys_a_theme_and_room_which_lapse_without_a_loss() {
     let ada = Bearer::login(&app, "ada").await.client;
     let profile = ada.get(PATH).await.expect(200).json();
     assert_eq!((&profile["theme"], &profile["premium"]), (&json!("aurora"), &json!(false)));
-    let page = testkit::app::within(crate::support::SOON, "the default theme shows", async || {
+    let page = within_a_second("the default theme shows", async || {
         let page = app.client().get("/api/u/ada/").await.expect(200).json();
         if page["theme"] == "paper" { Ok(page) } else { Err(page.to_string()) }
     })
