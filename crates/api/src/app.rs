@@ -22,6 +22,7 @@ use crate::hashing::Hasher;
 use crate::limits::Limits;
 use crate::oidc::Providers;
 use crate::passwords::Breaches;
+use crate::pictures::Studio;
 use crate::problem::Problem;
 use crate::streams::Streams;
 
@@ -62,6 +63,8 @@ pub struct State {
     pub hasher: Hasher,
     /// Passwords that are known from breaches.
     pub breaches: Breaches,
+    /// Where pictures are worked on.
+    pub studio: Studio,
     /// Answers that stay open.
     pub streams: Streams,
     draining: AtomicBool,
@@ -97,6 +100,7 @@ impl State {
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),
             hasher: if config.hash_for_nobody { hasher } else { hasher.without_nobody() },
             breaches: Breaches::new(config.password_breach_url.as_ref())?,
+            studio: Studio::default(),
             streams: Streams::default(),
             clock,
             cache,

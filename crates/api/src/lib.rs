@@ -18,6 +18,7 @@ pub mod oidc;
 pub mod own_path;
 pub mod pages;
 pub mod passwords;
+pub mod pictures;
 pub mod problem;
 pub mod query;
 pub mod reply;
