@@ -14,6 +14,7 @@ pub mod hashing;
 pub mod idempotency;
 pub mod limits;
 pub mod middleware;
+pub mod nearby;
 pub mod oidc;
 pub mod own_path;
 pub mod pages;

@@ -15,6 +15,7 @@ pub mod housekeeping;
 pub mod identities;
 pub mod outbox;
 pub mod page;
+pub mod pages;
 pub mod queue;
 pub mod recount;
 pub mod recovery;
