@@ -1,6 +1,8 @@
 //! `api admin`: what a programme manager does, from the command line. The record names the operator.
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
+mod moderation;
+
 use api::config::Config;
 use clap::Subcommand;
 use domain::accounts::{self, Blocking, Email};
@@ -11,6 +13,8 @@ use domain::db::{self, Pool};
 use domain::factors::{self, Reset};
 use domain::referrals::{self, Ruling, Verdict};
 use uuid::Uuid;
+
+use moderation::Moderation;
 
 /// A command of `api admin`.
 #[derive(Subcommand)]
@@ -36,6 +40,8 @@ pub(crate) enum Admin {
     Block(Account),
     /// Lets an account in again.
     Unblock(Account),
+    #[command(flatten)]
+    Moderation(Moderation),
 }
 
 /// A referral, and why.
@@ -79,6 +85,7 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
+        Admin::Moderation(command) => moderation::run(&pool, now(), &command).await,
     }
 }
 

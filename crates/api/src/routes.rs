@@ -6,8 +6,11 @@
 
 pub mod health;
 
+mod admin_pages;
 mod admin_referrals;
+mod admin_reports;
 mod admin_users;
+mod blocked_domains;
 mod discounts;
 mod docs;
 mod forgot_password;
@@ -24,6 +27,7 @@ mod me_factors;
 mod me_identities;
 mod oauth;
 mod openapi;
+mod page_report;
 mod proof;
 mod referral_codes;
 mod referral_series;
@@ -224,6 +228,17 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
         Row::new(post.clone(), "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
+        Row::new(post.clone(), "/api/u/{username}/report/", Public, page_report::post)
+            .limited(policy::PAGE_REPORT),
+        Row::new(get.clone(), "/api/admin/reports/", Manager, admin_reports::get),
+        Row::new(post.clone(), "/api/admin/reports/{id}/dismiss/", Manager, admin_reports::dismiss),
+        Row::new(post.clone(), "/api/admin/pages/{username}/disable/", Manager, admin_pages::disable),
+        Row::new(post.clone(), "/api/admin/pages/{username}/enable/", Manager, admin_pages::enable),
+        Row::new(post.clone(), "/api/admin/links/{id}/disable/", Manager, admin_pages::disable_link),
+        Row::new(post.clone(), "/api/admin/links/{id}/enable/", Manager, admin_pages::enable_link),
+        Row::new(get.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::get),
+        Row::new(post.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::post),
+        Row::new(delete.clone(), "/api/admin/blocked-domains/{domain}/", Manager, blocked_domains::delete),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),

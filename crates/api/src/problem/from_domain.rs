@@ -9,6 +9,7 @@ use domain::accounts::{
 use domain::db::DbError;
 use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
+use domain::moderation::{DomainError, ModerationError};
 use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
 use domain::rewards::{AdjustError, CouponError, MalformedAmount, RedeemError, ReplaceError, RuleError};
@@ -76,6 +77,15 @@ impl From<BlockError> for Problem {
             BlockError::NoSuchAccount => Self::new(Code::NotFound),
             BlockError::OwnAccount => Self::new(Code::Forbidden).detail(sentence(&error)),
             BlockError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ModerationError> for Problem {
+    fn from(error: ModerationError) -> Self {
+        match error {
+            ModerationError::NotFound => Self::new(Code::NotFound),
+            ModerationError::Db(error) => error.into(),
         }
     }
 }
@@ -251,6 +261,12 @@ impl From<PasswordError> for Complaint {
             PasswordError::Weak => FieldCode::WeakPassword,
         };
         Self::new(code, sentence(&error))
+    }
+}
+
+impl From<DomainError> for Complaint {
+    fn from(error: DomainError) -> Self {
+        Self::new(FieldCode::InvalidValue, sentence(&error))
     }
 }
 
