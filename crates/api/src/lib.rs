@@ -12,6 +12,7 @@ pub mod config;
 pub mod cursor;
 pub mod hashing;
 pub mod idempotency;
+pub mod import;
 pub mod limits;
 pub mod middleware;
 pub mod nearby;
