@@ -82,7 +82,14 @@ impl Card {
             let bottom = writer.write(&mut canvas, &name, top, room, sizes, palette.text);
             writer.write(&mut canvas, &handle, bottom + 10, 70, text::HANDLE_SIZES, palette.muted);
         }
-        writer.write(&mut canvas, &self.host, i32::try_from(HEIGHT)? - 84, 48, text::HOST_SIZES, palette.accent);
+        writer.write(
+            &mut canvas,
+            &self.host,
+            i32::try_from(HEIGHT)? - 84,
+            48,
+            text::HOST_SIZES,
+            palette.accent,
+        );
         drop(writer);
         let mut png = Vec::new();
         PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive).write_image(

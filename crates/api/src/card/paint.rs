@@ -42,7 +42,9 @@ pub(super) fn portrait(canvas: &mut RgbImage, picture: &DynamicImage, top: i32, 
             let around = (radius + RING - distance + 0.5).clamp(0.0, 1.0);
             blend(canvas, left + x, top + y, ring, opacity(around));
             let (Ok(column), Ok(row)) = (u32::try_from(x), u32::try_from(y)) else { continue };
-            if let Some([red, green, blue, alpha]) = picture.get_pixel_checked(column, row).map(|pixel| pixel.0) {
+            if let Some([red, green, blue, alpha]) =
+                picture.get_pixel_checked(column, row).map(|pixel| pixel.0)
+            {
                 // What shines through in the picture shows white, not the ring.
                 blend(canvas, left + x, top + y, [255; 3], opacity(inside));
                 let seen = inside * f32::from(alpha) / 255.0;

@@ -5,14 +5,14 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use cosmic_text::fontdb::{Database, Source};
 use cosmic_text::{
-    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics,
-    Shaping, SwashCache, Weight, Wrap,
+    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping,
+    SwashCache, Weight, Wrap,
 };
 use image::RgbImage;
 
+use super::WIDTH;
 use super::paint::blend;
 use super::palette::Colour;
-use super::WIDTH;
 
 /// The sizes that a name is tried in, the largest first.
 pub(super) const NAME_SIZES: &[f32] = &[92.0, 80.0, 70.0, 60.0, 52.0];
