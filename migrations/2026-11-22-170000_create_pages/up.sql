@@ -26,6 +26,8 @@ CREATE TABLE avatars (
     content_type text NOT NULL,
     body bytea NOT NULL CHECK (octet_length(body) <= 524288)
 );
+-- Pictures are asked for by what they are.
+CREATE INDEX avatars_digest ON avatars (digest);
 
 CREATE TABLE links (
     id uuid PRIMARY KEY,
@@ -50,6 +52,11 @@ CREATE TABLE links (
     -- Taken down by a manager; the reason is shown to the owner.
     disabled_at timestamptz,
     disabled_reason text,
+    -- The client's Idempotency-Key, and SHA-256 of what it was sent with: the same request twice makes one link.
+    request_key text,
+    request_hash bytea CHECK (octet_length(request_hash) = 32),
+    CHECK ((request_key IS NULL) = (request_hash IS NULL)),
+    CONSTRAINT links_request_key UNIQUE (user_id, request_key),
     CHECK ((kind = 'link') = (url IS NOT NULL)),
     CHECK (visible_from < visible_until),
     CHECK ((disabled_at IS NULL) = (disabled_reason IS NULL)),
@@ -63,3 +70,4 @@ CREATE TABLE thumbnails (
     content_type text NOT NULL,
     body bytea NOT NULL CHECK (octet_length(body) <= 131072)
 );
+CREATE INDEX thumbnails_digest ON thumbnails (digest);

@@ -32,10 +32,11 @@ async function send(method, path, body) {
   const headers = { accept: "application/json, application/problem+json" };
   const csrf = csrfToken();
   if (csrf !== null) headers["x-csrf-token"] = csrf;
-  if (body !== undefined) headers["content-type"] = "application/json";
+  const file = body instanceof Blob;
+  if (body !== undefined) headers["content-type"] = file ? body.type : "application/json";
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin", cache: "no-store", redirect: "error" });
+    response = await fetch(path, { method, headers, body: body === undefined || file ? body : JSON.stringify(body), credentials: "same-origin", cache: "no-store", redirect: "error" });
   } catch {
     throw new Failure({ code: "unreachable", detail: "We cannot reach the server. Check your connection and try again." });
   }
@@ -123,7 +124,7 @@ export function showFailure(form, failure) {
   }
   for (const error of errors) {
     const field = form.elements.namedItem(String(error.pointer ?? "").replace(/^\//, ""));
-    if (field instanceof HTMLInputElement && field.type !== "hidden") {
+    if (field instanceof HTMLElement && field.type !== "hidden") {
       if (field.getAttribute("aria-invalid") !== "true") markField(field, error.detail ?? error.code);
     } else {
       rest.push(error.detail ?? error.code);
@@ -144,7 +145,7 @@ export function wireForm(form, submit) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") return;
-    const fields = all("input[name]:enabled", form);
+    const fields = all("input[name]:enabled, textarea[name]:enabled", form);
     fields.forEach(clearField);
     summarise(form, "");
     const empty = fields.filter((field) => field.required && field.value === "");
@@ -155,7 +156,9 @@ export function wireForm(form, submit) {
     button.setAttribute("aria-disabled", "true");
     button.textContent = "One moment…";
     try {
-      await submit(Object.fromEntries(fields.map((field) => [field.name, field.value])), event.submitter);
+      const chosen = fields.filter((field) => field.type !== "radio" || field.checked);
+      const value = (field) => (field.type === "checkbox" ? field.checked : field.value);
+      await submit(Object.fromEntries(chosen.map((field) => [field.name, value(field)])), event.submitter);
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
       showFailure(form, failure);

@@ -21,9 +21,11 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
 use crate::oidc::Providers;
+use crate::pages::Pictures;
 use crate::passwords::Breaches;
 use crate::pictures::Studio;
 use crate::problem::Problem;
+use crate::published::{self, Pages};
 use crate::streams::Streams;
 
 /// Connections for limits, in a process.
@@ -63,6 +65,10 @@ pub struct State {
     pub hasher: Hasher,
     /// Passwords that are known from breaches.
     pub breaches: Breaches,
+    /// Public pages, ready to be sent.
+    pub published: Pages,
+    /// Pictures on them, likewise.
+    pub(crate) pictures: Pictures,
     /// Where pictures are worked on.
     pub studio: Studio,
     /// Answers that stay open.
@@ -100,6 +106,8 @@ impl State {
             sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),
             hasher: if config.hash_for_nobody { hasher } else { hasher.without_nobody() },
             breaches: Breaches::new(config.password_breach_url.as_ref())?,
+            published: published::room(),
+            pictures: crate::pages::pictures_room(),
             studio: Studio::default(),
             streams: Streams::default(),
             clock,

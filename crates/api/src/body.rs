@@ -13,6 +13,8 @@
 
 mod collect;
 mod json;
+mod merge;
+mod picture;
 mod read;
 
 use secrecy::SecretString;
@@ -20,6 +22,7 @@ use secrecy::SecretString;
 pub use collect::{Complaint, Complete};
 pub(crate) use collect::{check_line, finish};
 use json::Json;
+pub use picture::PictureFile;
 
 use crate::problem::{FieldCode, FieldError, Problem};
 

@@ -67,7 +67,7 @@ impl Card {
         let palette = &self.palette;
         paint::gradient(&mut canvas, palette.top, palette.bottom);
         paint::bar(&mut canvas, palette.accent);
-        let mut top = if avatar.is_some() { 64 } else { 128 };
+        let mut top = if avatar.is_some() { 64 } else { 176 };
         if let Some(avatar) = avatar {
             paint::portrait(&mut canvas, &avatar, top, AVATAR, palette.accent);
             top += i32::try_from(AVATAR)? + 28;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::config::{AppEnv, Common, ConfigError, HumanDuration, Settings};
+use domain::pages::LinkLimits;
 use domain::sessions;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -20,6 +21,12 @@ pub use oidc::{Protocol, ProviderConfig};
 
 /// The largest body, in bytes. Nothing here needs more than a few hundred.
 pub const BODY_LIMIT: u64 = 64 * 1024;
+
+/// The largest picture that is taken, in bytes: a photo of a telephone.
+pub const PICTURE_LIMIT: u64 = 5 * 1024 * 1024;
+
+/// The most links that a page could be allowed: an order of them all has to fit a body.
+pub const MOST_LINKS: u32 = 1_000;
 
 /// The parameters OWASP's password storage cheat sheet gives as the least for Argon2id with 19 MiB.
 const LEAST_ARGON2: Argon2Params = Argon2Params { memory_kib: 19_456, iterations: 2, parallelism: 1 };
@@ -110,6 +117,8 @@ pub struct Config {
     pub security_contact: Vec<String>,
     /// `OIDC_*`: the identity providers that people may sign in with.
     pub providers: Vec<ProviderConfig>,
+    /// `LINKS_PER_PAGE` and `LINKS_PER_PAGE_PREMIUM`: how many links and headers a page may have.
+    pub links: LinkLimits,
     /// `SHOP_API_KEY`: by which the operator's shop uses coupons. Without it only managers do.
     pub shop_api_key: Option<SecretString>,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
@@ -179,6 +188,7 @@ impl Config {
         if shop_api_key.as_ref().is_some_and(|key| key.expose_secret().len() < 32) {
             settings.problem("SHOP_API_KEY", "wants 32 characters at least");
         }
+        let links = links(settings);
         Some(Self {
             common: common?,
             http_addr: http_addr?,
@@ -200,6 +210,7 @@ impl Config {
             mail_dir: mail_dir?,
             security_contact: security_contact?,
             providers: providers?,
+            links: links?,
             shop_api_key,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
@@ -256,6 +267,16 @@ fn ed25519(settings: &mut Settings, common: Option<&Common>) -> Option<Vec<Ed255
         settings.problem("JWT_KEYS", "is `off` and JWT_ED25519_KEYS has no private key: nothing could sign");
     }
     Some(keys)
+}
+
+/// Premium takes nothing away.
+fn links(settings: &mut Settings) -> Option<LinkLimits> {
+    let free = number(settings, "LINKS_PER_PAGE", 50, 1..=MOST_LINKS)?;
+    let premium = number(settings, "LINKS_PER_PAGE_PREMIUM", free.max(200), 1..=MOST_LINKS)?;
+    if premium < free {
+        settings.problem("LINKS_PER_PAGE_PREMIUM", "wants LINKS_PER_PAGE at least");
+    }
+    Some(LinkLimits { free, premium })
 }
 
 fn argon2(settings: &mut Settings, production: bool) -> Option<Argon2Params> {
@@ -413,6 +434,9 @@ pub(crate) mod tests {
             ("HTTP_ADDR", "8080"),
             ("HASH_THREADS", "0"),
             ("SHOP_API_KEY", "a-key-that-is-short"),
+            ("LINKS_PER_PAGE", "0"),
+            ("LINKS_PER_PAGE", "1001"),
+            ("LINKS_PER_PAGE_PREMIUM", "49"),
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert!(error.contains(name), "{name}={value}: {error}");

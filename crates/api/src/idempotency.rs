@@ -40,6 +40,22 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
+/// A key that may be left out; a header that is no key is refused all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionalKey(pub Option<IdempotencyKey>);
+
+impl FromRequest for OptionalKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if !request.headers().contains_key(HEADER) {
+            return ready(Ok(Self(None)));
+        }
+        ready(IdempotencyKey::from_request(request, payload).into_inner().map(|key| Self(Some(key))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;

@@ -23,6 +23,7 @@ pub mod pages;
 pub mod passwords;
 pub mod pictures;
 pub mod problem;
+pub mod published;
 pub mod query;
 pub mod reply;
 pub mod routes;

@@ -1,15 +1,17 @@
-//! The small pages that let a person do the whole main job in a browser.
+//! Public pages of links, and the small pages that let a person do the whole main job in a browser.
 //!
-//! Every page is a GET that renders a template and reads nothing but its own URL; what a person does on it goes
-//! through the JSON API, called by `assets/app.js`. So nothing here knows accounts, sessions or the database.
-//! Each page carries a strict content security policy, and templates hold no inline script or style.
-//! Left out on purpose: public profile pages, and anything that needs a signed-in user on the server side.
+//! Every page but the public ones is a GET that renders a template and reads nothing but its own URL; what a person does
+//! on it goes through the JSON API, called by `assets/app.js`. So nothing there knows accounts, sessions or the database.
+//! A public page comes from [`crate::published`]. Each page carries a strict content security policy, and templates hold
+//! no inline script or style. Left out on purpose: anything that needs a signed-in user on the server side.
 
 mod account;
 mod assets;
 mod html;
 mod mailbox;
 mod notices;
+mod pictures;
+mod public;
 mod reference;
 mod site;
 mod start;
@@ -17,10 +19,12 @@ mod start;
 use std::future::ready;
 
 use actix_web::{HttpRequest, HttpResponse};
+use domain::pages::PublicPage;
 
 use crate::app::{Shared, State};
 use crate::problem::Problem;
 use crate::routes::Row;
+pub(crate) use pictures::{Pictures, room as pictures_room};
 use site::Site;
 
 /// What a page handler answers.
@@ -41,6 +45,9 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/reset-password", account::reset_password),
         page("/verify-email", account::verify_email),
         page("/dashboard", account::dashboard),
+        Row::page("/@{username}", public::page),
+        Row::page("/avatars/{digest}", pictures::avatar),
+        Row::page("/thumbnails/{digest}", pictures::thumbnail),
         page("/problems", reference::index),
         page("/problems/{code}", reference::problem),
         Row::page("/favicon.svg", |request: HttpRequest| ready(assets::favicon(&request))),
@@ -51,6 +58,11 @@ pub(crate) fn rows() -> Vec<Row> {
         Row::page("/dev/mail/{file}", mailbox::read).in_development(),
         Row::page("/dev/mail/{file}/html", mailbox::html_part).in_development(),
     ]
+}
+
+/// Somebody's public page as HTML, and the policy to send it with.
+pub(crate) fn public_page(state: &State, page: &PublicPage) -> Result<(String, &'static str), Problem> {
+    public::render(state, page)
 }
 
 /// The page about a sign-in with an identity provider that failed; its status is the caller's to set.

@@ -4,6 +4,8 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
 use chrono::{DateTime, Utc};
 use domain::accounts::Account;
+use domain::pages::PictureKind;
+use domain::token::hex;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -51,6 +53,39 @@ impl User {
 /// The link that brings friends: visits of it are counted.
 pub fn referral_url(state: &State, code: &str) -> String {
     state.config.common.public_url.join(&format!("/r/{code}"))
+}
+
+/// The address of somebody's page.
+pub fn page_url(state: &State, username: &str) -> String {
+    state.config.common.public_url.join(&format!("/@{username}"))
+}
+
+/// What people follow in place of a link, so that it is counted.
+pub fn follow_url(state: &State, id: Uuid) -> String {
+    state.config.common.public_url.join(&format!("/l/{id}"))
+}
+
+/// Where a picture is, by its digest.
+pub fn picture_url(state: &State, kind: PictureKind, digest: &[u8]) -> String {
+    let folder = match kind {
+        PictureKind::Avatar => "avatars",
+        PictureKind::Thumbnail => "thumbnails",
+    };
+    state.config.common.public_url.join(&format!("/{folder}/{}", hex(digest)))
+}
+
+/// Why a manager took something down.
+#[derive(Serialize, ToSchema)]
+pub struct Disabled {
+    /// In the manager's words.
+    reason: String,
+}
+
+impl Disabled {
+    /// Of what has a reason.
+    pub fn new(reason: Option<String>) -> Option<Self> {
+        reason.map(|reason| Self { reason })
+    }
 }
 
 /// A page of a list.

@@ -17,6 +17,9 @@ mod forgot_password;
 mod guard;
 mod jwks;
 mod leaderboard;
+mod link_thumbnail;
+mod links;
+mod links_order;
 mod login;
 mod login_factor;
 mod logout;
@@ -28,7 +31,10 @@ mod me_identities;
 mod oauth;
 mod openapi;
 mod page_report;
+mod profile;
+mod profile_avatar;
 mod proof;
+mod public_page;
 mod referral_codes;
 mod referral_series;
 mod referral_stats;
@@ -197,7 +203,7 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/verify-email/", Public, verify_email::post),
         Row::new(post.clone(), "/api/verify-email/resend/", User, verify_email::resend),
         Row::new(get.clone(), "/api/me/", User, me::get),
-        Row::new(patch, "/api/me/", User, me::patch),
+        Row::new(patch.clone(), "/api/me/", User, me::patch),
         Row::new(delete.clone(), "/api/me/", User, me::delete).limited(policy::PASSWORD_CHECK),
         Row::new(post.clone(), "/api/me/password/", User, me::password).limited(policy::PASSWORD_CHECK),
         Row::new(post.clone(), "/api/me/email/", User, me_email::post).limited(policy::EMAIL_CHANGE),
@@ -252,6 +258,20 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/rewards/", User, rewards::get),
         Row::new(get.clone(), "/api/rewards/catalog/", User, rewards_redeem::catalog),
         Row::new(post.clone(), "/api/rewards/redeem/", User, rewards_redeem::post),
+        Row::new(get.clone(), "/api/profile/", User, profile::get),
+        Row::new(patch.clone(), "/api/profile/", User, profile::patch),
+        Row::new(put.clone(), "/api/profile/avatar/", User, profile_avatar::put).limited(policy::PICTURE),
+        Row::new(delete.clone(), "/api/profile/avatar/", User, profile_avatar::delete),
+        Row::new(get.clone(), "/api/links/", User, links::get),
+        Row::new(post.clone(), "/api/links/", User, links::post),
+        Row::new(put.clone(), "/api/links/order/", User, links_order::put),
+        Row::new(get.clone(), "/api/links/{id}/", User, links::get_one),
+        Row::new(patch, "/api/links/{id}/", User, links::patch),
+        Row::new(delete.clone(), "/api/links/{id}/", User, links::delete),
+        Row::new(put.clone(), "/api/links/{id}/thumbnail/", User, link_thumbnail::put)
+            .limited(policy::PICTURE),
+        Row::new(delete.clone(), "/api/links/{id}/thumbnail/", User, link_thumbnail::delete),
+        Row::new(get.clone(), "/api/u/{username}/", Public, public_page::get),
         Row::new(post, "/api/discounts/{code}/redeem/", Shop, discounts::redeem),
         Row::new(get.clone(), "/api/admin/reward-rules/", Manager, reward_rules::get),
         Row::new(put, "/api/admin/reward-rules/", Manager, reward_rules::put),

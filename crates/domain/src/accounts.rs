@@ -396,6 +396,7 @@ async fn erase(
     crate::factors::forget(tx, user_id).await?;
     crate::identities::forget(tx, user_id).await?;
     crate::moderation::forget(tx, user_id).await?;
+    crate::pages::forget(tx, user_id).await?;
     referrals::close_for_deleted(tx, now, user_id).await?;
     rewards::forfeit_credits(tx, now, user_id).await?;
     // The system removes what nobody ever confirmed: that says nothing about who has the address.

@@ -107,6 +107,20 @@ pub(crate) async fn forfeit_credits(tx: &mut Tx, now: DateTime<Utc>, user_id: Uu
     Ok(store::insert_entries(tx, &[entry]).await?)
 }
 
+/// Whether a user has premium at an instant.
+pub(crate) async fn has_premium(
+    connection: &mut Connection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    Ok(store::has_premium(connection, user_id, now).await?)
+}
+
+/// Whether a user has premium now.
+pub async fn is_premium(pool: &Pool, user_id: Uuid, now: DateTime<Utc>) -> Result<bool, DbError> {
+    has_premium(&mut *db::get(pool).await?, user_id, now).await
+}
+
 /// The lowest milestone above a count: at how many, what, and how much.
 pub(crate) async fn next_milestone(
     connection: &mut Connection,

@@ -429,6 +429,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         disabled_at -> Nullable<Timestamptz>,
         disabled_reason -> Nullable<Text>,
+        request_key -> Nullable<Text>,
+        request_hash -> Nullable<Binary>,
     }
 }
 

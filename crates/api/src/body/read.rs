@@ -28,7 +28,7 @@ impl FromRequest for Fields {
         let payload = payload.take();
         Box::pin(async move {
             checked?;
-            Fields::from_bytes(&read(payload, time_out?).await?)
+            Fields::from_bytes(&read(payload, BODY_LIMIT, time_out?).await?)
         })
     }
 }
@@ -54,8 +54,13 @@ fn check_head(headers: &HeaderMap) -> Result<(), Problem> {
     if !is_json(headers) {
         return Err(Problem::new(Code::UnsupportedMediaType).closing());
     }
+    check_length(headers, BODY_LIMIT)
+}
+
+/// Refuses a body that announces more than `limit` bytes, before any of it is read.
+pub(super) fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > BODY_LIMIT) {
+    if length.is_some_and(|length: u64| length > limit) {
         return Err(Problem::new(Code::PayloadTooLarge).closing());
     }
     Ok(())
@@ -79,14 +84,15 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-async fn read(payload: Payload, time_out: Duration) -> Result<Bytes, Problem> {
-    tokio::time::timeout(time_out, read_all(payload))
+/// A body of `limit` bytes at most that arrives in time.
+pub(super) async fn read(payload: Payload, limit: u64, time_out: Duration) -> Result<Bytes, Problem> {
+    tokio::time::timeout(time_out, read_all(payload, limit))
         .await
         .unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout).closing()))
 }
 
-async fn read_all(mut payload: Payload) -> Result<Bytes, Problem> {
-    let limit = usize::try_from(BODY_LIMIT).unwrap_or(usize::MAX);
+async fn read_all(mut payload: Payload, limit: u64) -> Result<Bytes, Problem> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
     let first = first.map_err(broken)?;
     let mut body = BytesMut::new();

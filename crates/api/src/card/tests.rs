@@ -1,3 +1,5 @@
+use domain::pages::Theme;
+
 use super::*;
 
 fn card(name: &str, theme: &str) -> Card {
@@ -5,7 +7,7 @@ fn card(name: &str, theme: &str) -> Card {
         name: name.to_owned(),
         username: "ada".to_owned(),
         host: "links.example".to_owned(),
-        palette: Palette::of(theme),
+        palette: Palette::of(Theme::parse(theme).unwrap()),
         avatar: None,
     }
 }
@@ -73,7 +75,7 @@ fn emoji_are_in_colour_and_sequences_are_one_picture() {
     let width = |name: &str| {
         let image = drawn(name);
         let is_written = |column: &u32| {
-            (100..260).any(|row| {
+            (160..320).any(|row| {
                 image
                     .get_pixel(*column, row)
                     .0
@@ -95,7 +97,7 @@ fn a_name_from_right_to_left_is_written_so() {
         let image = drawn(name);
         let ink = |columns: std::ops::Range<u32>| {
             columns
-                .flat_map(|x| (120..300).map(move |y| (x, y)))
+                .flat_map(|x| (160..340).map(move |y| (x, y)))
                 .filter(|(x, y)| image.get_pixel(*x, *y).0[0] < 100)
                 .count()
         };

@@ -109,6 +109,8 @@ pub const OAUTH_CALLBACK: &[Policy] = &[Policy::new("oauth-callback-address", By
 
 /// Reporting pages: each report is read by somebody.
 pub const PAGE_REPORT: &[Policy] = &[Policy::new("page-report-address", By::Address, 10, minutes(60))];
+/// Sending pictures, each of which costs a core for a while.
+pub const PICTURE: &[Policy] = &[Policy::new("picture-account", By::Subject, 60, minutes(60))];
 
 /// The lists that one route has for itself.
 pub const OF_ONE_ROUTE: &[&[Policy]] = &[
@@ -124,7 +126,7 @@ pub const OF_ONE_ROUTE: &[&[Policy]] = &[
 ];
 
 /// The lists that several routes share, and one count with them.
-pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR];
+pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR, PICTURE];
 
 #[cfg(test)]
 mod tests {

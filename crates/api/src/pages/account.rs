@@ -5,6 +5,7 @@
 
 use actix_web::HttpRequest;
 use askama::Template;
+use domain::pages::{Network, Theme};
 use url::form_urlencoded;
 
 use super::Page;
@@ -61,6 +62,8 @@ struct VerifyEmail<'a> {
 #[template(path = "dashboard.html")]
 struct Dashboard<'a> {
     site: Site<'a>,
+    themes: &'static [Theme],
+    networks: &'static [Network],
 }
 
 /// `/register`, with the code of `?referral=` in its field.
@@ -102,7 +105,7 @@ pub(super) fn verify_email(site: Site<'_>, _: &HttpRequest) -> Page {
 
 /// `/dashboard`: the frame; the script fills it with what the API tells the signed-in person.
 pub(super) fn dashboard(site: Site<'_>, _: &HttpRequest) -> Page {
-    html::render(&Dashboard { site }, Keep::Never)
+    html::render(&Dashboard { site, themes: &Theme::ALL, networks: Network::ALL }, Keep::Never)
 }
 
 /// The referral code or user id of a query string.

@@ -17,7 +17,7 @@ const RELIABLE_FOR: Days = Days::new(180);
 /// would be counted as a person's, and pages that mails lead to are of no use to anybody else.
 pub(super) fn robots() -> HttpResponse {
     text(
-        "User-agent: *\nDisallow: /api/\nDisallow: /r/\nDisallow: /l/\nDisallow: /dev/\nDisallow: /dashboard\n\
+        "User-agent: *\nDisallow: /api/\nAllow: /api/u/\nDisallow: /r/\nDisallow: /l/\nDisallow: /dev/\nDisallow: /dashboard\n\
          Disallow: /reset-password\nDisallow: /verify-email\n"
             .to_owned(),
     )

@@ -87,6 +87,8 @@ problem_codes! {
         "Set a password, or link another identity provider, and try again.";
     ConflictingState = "conflicting_state", CONFLICT, "Its state does not allow this",
         "Somebody decided otherwise meanwhile, or it is not so far. `detail` says how it stands; look again before trying another way.";
+    LinkLimit = "link_limit", CONFLICT, "The page has as many links as it may have",
+        "Delete one that is not needed any more. With premium a page may have more of them; `limit` tells how many this one may have.";
     InsufficientCredits = "insufficient_credits", CONFLICT, "There are not enough credits",
         "No balance goes below zero. `detail` says how many there are; `/api/rewards/catalog/` what they buy.";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "This idempotency key was used for something else",
@@ -175,6 +177,8 @@ field_codes! {
     UnknownField = "unknown_field", "There is no such field.";
     DuplicateField = "duplicate_field", "This field is given twice.";
     InvalidReferralCode = "invalid_referral_code", "There is no such referral code.";
+    InvalidUrl = "invalid_url", "This is not an address that a link may have.";
+    PremiumNeeded = "premium_needed", "This needs premium.";
     InvalidValue = "invalid_value", "This value is not one of those allowed.";
 }
 

@@ -10,6 +10,7 @@ use domain::db::DbError;
 use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
 use domain::moderation::{DomainError, ModerationError};
+use domain::pages::{CreateError, EditError, LinkUrlError, ReorderError, SocialError, TextError};
 use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
 use domain::rewards::{AdjustError, CouponError, MalformedAmount, RedeemError, ReplaceError, RuleError};
@@ -17,6 +18,7 @@ use domain::sessions::{RefreshError, StartError};
 
 use super::{Code, FieldCode, Problem};
 use crate::body::Complaint;
+use crate::pictures::PictureError;
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
@@ -222,6 +224,55 @@ impl From<ReplaceError> for Problem {
     }
 }
 
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::NoSuchAccount => Self::unauthenticated(),
+            CreateError::LimitReached(limit) => Self::new(Code::LinkLimit).member("limit", limit.into()),
+            CreateError::KeyReused => Self::new(Code::IdempotencyKeyReused),
+            CreateError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<EditError> for Problem {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NoSuchLink => Self::new(Code::NotFound),
+            EditError::HeaderWithUrl => {
+                Self::of_field("/url", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
+            }
+            EditError::EmptyWindow => {
+                Self::of_field("/visible_until", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
+            }
+            EditError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReorderError> for Problem {
+    fn from(error: ReorderError) -> Self {
+        match error {
+            ReorderError::NotTheLinks => {
+                Self::of_field("/ids", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
+            }
+            ReorderError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<PictureError> for Problem {
+    fn from(error: PictureError) -> Self {
+        match error {
+            PictureError::TooLarge => Self::new(Code::PayloadTooLarge),
+            PictureError::Unsupported => Self::new(Code::UnsupportedMediaType).detail(sentence(&error)),
+            PictureError::TooManyPixels | PictureError::Damaged => {
+                Self::of_field("", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
+            }
+        }
+    }
+}
+
 /// An error's words as a sentence.
 fn sentence(error: &impl std::error::Error) -> String {
     let text = error.to_string();
@@ -267,6 +318,37 @@ impl From<PasswordError> for Complaint {
 impl From<DomainError> for Complaint {
     fn from(error: DomainError) -> Self {
         Self::new(FieldCode::InvalidValue, sentence(&error))
+    }
+}
+
+impl From<TextError> for Complaint {
+    fn from(error: TextError) -> Self {
+        let code = match error {
+            TextError::Empty => FieldCode::Empty,
+            TextError::TooLong(_) => FieldCode::TooLong,
+            TextError::InvisibleCharacter => FieldCode::InvalidCharacter,
+        };
+        Self::new(code, sentence(&error))
+    }
+}
+
+impl From<LinkUrlError> for Complaint {
+    fn from(error: LinkUrlError) -> Self {
+        let code = match error {
+            LinkUrlError::TooLong => FieldCode::TooLong,
+            LinkUrlError::InvisibleCharacter => FieldCode::InvalidCharacter,
+            LinkUrlError::Scheme | LinkUrlError::UserInfo | LinkUrlError::Malformed => FieldCode::InvalidUrl,
+        };
+        Self::new(code, sentence(&error))
+    }
+}
+
+impl From<SocialError> for Complaint {
+    fn from(error: SocialError) -> Self {
+        match error {
+            SocialError::Url(error) => error.into(),
+            SocialError::OtherHost => Self::new(FieldCode::InvalidUrl, sentence(&error)),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 25] = [
+const TABLES: [(&str, &str); 29] = [
+    ("avatars", "pictures"),
     ("balances", "balances"),
     ("discounts", "benefits"),
     ("email_changes", "email_changes"),
@@ -16,9 +17,11 @@ const TABLES: [(&str, &str); 25] = [
     ("former_identities", "former_addresses"),
     ("identities", "identities"),
     ("ledger_entries", "ledger"),
+    ("links", "page_links"),
     ("password_resets", "password_resets"),
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),
+    ("profiles", "page"),
     ("recovery_codes", "recovery_codes"),
     ("redemptions", "redemptions"),
     ("reward_rule_sets", "rules_changed_by_this_account"),
@@ -31,6 +34,7 @@ const TABLES: [(&str, &str); 25] = [
     ("rewards", "rewards"),
     ("security_events", "security_events"),
     ("sessions", "sessions"),
+    ("thumbnails", "pictures"),
     ("totp_factors", "authenticator_apps"),
     ("users", "account"),
     ("outbox", "mails"),
@@ -111,7 +115,7 @@ async fn v2_every_table_that_refers_to_a_user_has_its_section() {
     let ada = app.member("ada").await;
     let data = ada.get("/api/me/export/").await.expect(200).json()["data"].clone();
     let sql = "SELECT DISTINCT conrelid::regclass::text FROM pg_constraint
-               WHERE contype = 'f' AND confrelid IN ('users'::regclass, 'sessions'::regclass)";
+               WHERE contype = 'f' AND confrelid IN ('users'::regclass, 'sessions'::regclass, 'profiles'::regclass, 'links'::regclass)";
     for row in app.database.query(sql, &[]).await.unwrap() {
         let table: String = row.get(0);
         let section = TABLES.iter().find(|(known, _)| *known == table).map(|(_, section)| *section);

@@ -12,7 +12,7 @@ use crate::support::{Bearer, method};
 fn path(row: &Row) -> String {
     row.path
         .split('/')
-        .map(|part| if part.starts_with('{') { "0000000000" } else { part })
+        .map(|part| part.find('{').map_or_else(|| part.to_owned(), |at| format!("{}0000000000", &part[..at])))
         .collect::<Vec<_>>()
         .join("/")
 }

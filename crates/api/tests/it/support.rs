@@ -19,6 +19,31 @@ pub(crate) async fn quick_app() -> TestApp {
     .await
 }
 
+/// Somebody with a public page: registered, signed in, the address confirmed.
+pub(crate) async fn with_page(app: &TestApp, username: &str) -> Client {
+    app.register(username, None).await.expect(201);
+    let sql = "UPDATE users SET email_verified_at = now() WHERE username = $1";
+    app.database.execute(sql, &[&username]).await.unwrap();
+    Bearer::login(app, username).await.client
+}
+
+/// Somebody buys a week of premium with credits that fell from heaven.
+pub(crate) async fn buy_premium(app: &TestApp, username: &str, client: &Client) {
+    crate::reward_rules::fund(app, username, 200).await;
+    let body = Some(json!({ "option": "premium_7_days" }));
+    let key = [("Idempotency-Key", "premium")];
+    client.send(Method::POST, "/api/rewards/redeem/", body, &key).await.expect(201);
+}
+
+/// How soon a change of a page must show everywhere.
+pub(crate) const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Adds a link; returns what was made.
+pub(crate) async fn add_link(client: &Client, title: &str) -> Value {
+    let body = json!({ "title": title, "url": "https://example.org/" });
+    client.post("/api/links/", body).await.expect(201).json()
+}
+
 /// Another password that every rule takes.
 pub(crate) const OTHER_PASSWORD: &str = "Jx4-walnut-harbour";
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 26] = [
+pub(super) const SECTIONS: [(&str, &str); 29] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -122,6 +122,24 @@ pub(super) const SECTIONS: [(&str, &str); 26] = [
         "SELECT 'premium' AS what, starts_at, ends_at, NULL AS code, NULL AS percent FROM premium_periods WHERE user_id = $1
          UNION ALL SELECT 'discount', created_at, redeemed_at, code, percent::text FROM discounts WHERE user_id = $1
          ORDER BY 2",
+    ),
+    (
+        "page",
+        "SELECT display_name, bio, theme, listed, social, version, updated_at, disabled_at, disabled_reason
+         FROM profiles WHERE user_id = $1",
+    ),
+    (
+        "page_links",
+        "SELECT id, kind, title, url, enabled, visible_from, visible_until, pinned, highlighted, position, request_key,
+                created_at, updated_at, disabled_at, disabled_reason
+         FROM links WHERE user_id = $1 ORDER BY position",
+    ),
+    (
+        "pictures",
+        "SELECT '/avatars/' || encode(digest, 'hex') AS address, content_type, octet_length(body) AS bytes, NULL AS link_id
+         FROM avatars WHERE user_id = $1
+         UNION ALL SELECT '/thumbnails/' || encode(t.digest, 'hex'), t.content_type, octet_length(t.body), l.id
+         FROM thumbnails t JOIN links l ON l.id = t.link_id WHERE l.user_id = $1 ORDER BY 4 NULLS FIRST",
     ),
     (
         "mails",

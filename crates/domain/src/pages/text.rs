@@ -17,8 +17,8 @@ pub enum TextError {
 }
 
 macro_rules! texts {
-    ($($(#[doc = $doc:literal])* $name:ident($longest:expr, lines: $lines:expr, empty: $empty:expr);)*) => {$(
-        $(#[doc = $doc])*
+    ($($(#[$meta:meta])* $name:ident($longest:expr, lines: $lines:expr, empty: $empty:expr);)*) => {$(
+        $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name(String);
 
@@ -41,8 +41,10 @@ macro_rules! texts {
 
 texts! {
     /// The name on a page; empty for the username.
+    #[derive(Default)]
     DisplayName(60, lines: false, empty: true);
     /// A few lines about the owner of a page.
+    #[derive(Default)]
     Bio(500, lines: true, empty: true);
     /// What a link or a header says.
     Title(120, lines: false, empty: false);

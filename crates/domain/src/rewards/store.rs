@@ -339,3 +339,18 @@ pub(super) async fn list(
     }
     query.load(connection).await
 }
+
+pub(super) async fn has_premium(
+    connection: &mut Connection,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let covering = premium::table.filter(
+        premium::user_id
+            .eq(user_id)
+            .and(premium::starts_at.le(now))
+            .and(premium::ends_at.gt(now))
+            .and(premium::reversed_at.is_null()),
+    );
+    diesel::select(diesel::dsl::exists(covering)).get_result(connection).await
+}

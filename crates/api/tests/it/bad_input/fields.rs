@@ -7,19 +7,28 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
-pub(super) const WITHOUT_BODY: [(Method, &str); 5] = [
+pub(super) const WITHOUT_BODY: [(Method, &str); 8] = [
+    (Method::DELETE, "/api/links/{id}/"),
+    (Method::DELETE, "/api/links/{id}/thumbnail/"),
     (Method::DELETE, "/api/me/identities/{identity}/"),
     (Method::POST, "/api/logout/"),
+    (Method::DELETE, "/api/profile/avatar/"),
     (Method::DELETE, "/api/sessions/"),
     (Method::DELETE, "/api/sessions/{id}/"),
     (Method::POST, "/api/verify-email/resend/"),
 ];
 
 /// Those whose bodies hold more than texts; they are tried in modules of their own.
-pub(super) const APART: [(Method, &str); 4] = [
+pub(super) const APART: [(Method, &str); 10] = [
     (Method::PUT, "/api/admin/reward-rules/"),
     (Method::POST, "/api/discounts/{code}/redeem/"),
+    (Method::POST, "/api/links/"),
+    (Method::PUT, "/api/links/order/"),
+    (Method::PATCH, "/api/links/{id}/"),
+    (Method::PUT, "/api/links/{id}/thumbnail/"),
     (Method::PUT, "/api/me/leaderboard/"),
+    (Method::PATCH, "/api/profile/"),
+    (Method::PUT, "/api/profile/avatar/"),
     (Method::POST, "/api/rewards/redeem/"),
 ];
 

@@ -1,0 +1,78 @@
+//! The profile: what a page says about its owner, and how it looks.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::social::Social;
+use super::store;
+use super::text::{Bio, DisplayName};
+use super::theme::Theme;
+use super::{Profile, touch};
+use crate::db::{self, DbError, Pool, Tx};
+
+/// What is to change; the rest stays.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileEdit {
+    /// The name on the page.
+    pub display_name: Option<DisplayName>,
+    /// A few lines.
+    pub bio: Option<Bio>,
+    /// How it looks.
+    pub theme: Option<Theme>,
+    /// Whether search engines may list it.
+    pub listed: Option<bool>,
+    /// Places elsewhere, all of them.
+    pub social: Option<Vec<Social>>,
+}
+
+impl Profile {
+    /// The profile of somebody who never edited it.
+    fn untouched(user_id: Uuid, since: DateTime<Utc>) -> Self {
+        Self {
+            user_id,
+            display_name: String::new(),
+            bio: String::new(),
+            theme: Theme::default().as_str().to_owned(),
+            listed: true,
+            social: serde_json::Value::Array(Vec::new()),
+            avatar: None,
+            version: 0,
+            updated_at: since,
+            disabled_at: None,
+            disabled_reason: None,
+        }
+    }
+
+    /// The chosen theme.
+    pub fn theme(&self) -> Theme {
+        Theme::parse(&self.theme).unwrap_or_default()
+    }
+
+    /// The places elsewhere that may be shown.
+    pub fn social(&self) -> Vec<Social> {
+        Social::from_json(&self.social)
+    }
+}
+
+/// The profile of an account; `None` when the account is gone.
+pub async fn profile(pool: &Pool, user_id: Uuid) -> Result<Option<Profile>, DbError> {
+    let mut connection = db::get(pool).await?;
+    let found = store::profile(&mut connection, user_id).await?;
+    Ok(found.map(|(since, profile)| profile.unwrap_or_else(|| Profile::untouched(user_id, since))))
+}
+
+/// Changes a profile; `None` when the account is gone.
+pub async fn edit_profile(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    edit: &ProfileEdit,
+) -> Result<Option<Profile>, DbError> {
+    let mut tx = Tx::begin(pool).await?;
+    if touch(&mut tx, user_id, now).await?.is_none() {
+        return Ok(None);
+    }
+    let profile = store::edit_profile(&mut tx, user_id, now, edit).await?;
+    tx.commit().await?;
+    Ok(Some(profile))
+}
