@@ -54,6 +54,11 @@ impl Client {
         Self { http: http(Some(address)), ..self.clone() }
     }
 
+    /// Where it calls.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same browser at another replica.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {

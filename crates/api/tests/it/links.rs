@@ -25,26 +25,49 @@ async fn links_are_made_read_changed_and_deleted() {
     let ada = with_page(&app, "ada").await;
     assert_eq!(ada.get(PATH).await.expect(200).json(), json!({ "items": [], "limit": 50 }));
     let plain = add_link(&ada, " Shop <b> ").await;
-    assert_eq!((&plain["kind"], &plain["title"], &plain["url"]), (&json!("link"), &json!("Shop <b>"), &json!("https://example.org/")));
-    assert_eq!((&plain["enabled"], &plain["pinned"], &plain["highlighted"]), (&json!(true), &json!(false), &json!(false)));
+    assert_eq!(
+        (&plain["kind"], &plain["title"], &plain["url"]),
+        (&json!("link"), &json!("Shop <b>"), &json!("https://example.org/"))
+    );
+    assert_eq!(
+        (&plain["enabled"], &plain["pinned"], &plain["highlighted"]),
+        (&json!(true), &json!(false), &json!(false))
+    );
     let id = plain["id"].as_str().unwrap();
     assert_eq!(plain["follow_url"], format!("http://trellis.test/l/{id}"));
 
     let body = json!({ "kind": "header", "title": "Music", "url": null, "pinned": true, "visible_from": "2026-01-01T00:00:00+01:00",
                        "visible_until": "2027-01-01T00:00:00Z", "enabled": false, "highlighted": true });
     let header = ada.post(PATH, body).await.expect(201).json();
-    assert_eq!((&header["kind"], &header["url"], &header["follow_url"]), (&json!("header"), &Value::Null, &Value::Null));
-    assert_eq!((&header["visible_from"], &header["visible_until"]), (&json!("2025-12-31T23:00:00Z"), &json!("2027-01-01T00:00:00Z")));
+    assert_eq!(
+        (&header["kind"], &header["url"], &header["follow_url"]),
+        (&json!("header"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&header["visible_from"], &header["visible_until"]),
+        (&json!("2025-12-31T23:00:00Z"), &json!("2027-01-01T00:00:00Z"))
+    );
     assert_eq!(ada.get(&path(&header)).await.expect(200).json(), header);
     assert_eq!(titles(&ada).await, ["Shop <b>", "Music"]);
 
-    let changed = ada.patch(&path(&plain), json!({ "url": "tel:+49123456", "pinned": true })).await.expect(200).json();
-    assert_eq!((&changed["title"], &changed["url"], &changed["pinned"]), (&json!("Shop <b>"), &json!("tel:+49123456"), &json!(true)));
+    let changed =
+        ada.patch(&path(&plain), json!({ "url": "tel:+49123456", "pinned": true })).await.expect(200).json();
+    assert_eq!(
+        (&changed["title"], &changed["url"], &changed["pinned"]),
+        (&json!("Shop <b>"), &json!("tel:+49123456"), &json!(true))
+    );
     let cleared = ada.patch(&path(&header), json!({ "visible_from": null })).await.expect(200).json();
-    assert_eq!((&cleared["visible_from"], &cleared["visible_until"]), (&Value::Null, &header["visible_until"]));
+    assert_eq!(
+        (&cleared["visible_from"], &cleared["visible_until"]),
+        (&Value::Null, &header["visible_until"])
+    );
 
     ada.delete_empty(&path(&plain)).await.expect(204);
-    for reply in [ada.get(&path(&plain)).await, ada.delete_empty(&path(&plain)).await, ada.patch(&path(&plain), json!({})).await] {
+    for reply in [
+        ada.get(&path(&plain)).await,
+        ada.delete_empty(&path(&plain)).await,
+        ada.patch(&path(&plain), json!({})).await,
+    ] {
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"));
     }
     assert_eq!(titles(&ada).await, ["Music"]);
@@ -121,22 +144,52 @@ async fn h7_a14_every_wrong_value_of_a_link_is_named_and_nothing_is_written() {
         let mut body = json!({ "title": "new", "url": good });
         body[field] = value.clone();
         let reply = ada.post(PATH, body).await;
-        assert_eq!((reply.status, &reply.errors()[..]), (422, &expected[..]), "POST {field} {value}: {}", reply.text());
+        assert_eq!(
+            (reply.status, &reply.errors()[..]),
+            (422, &expected[..]),
+            "POST {field} {value}: {}",
+            reply.text()
+        );
         let reply = ada.patch(&path(&link), json!({ field: value })).await;
-        assert_eq!((reply.status, &reply.errors()[..]), (422, &expected[..]), "PATCH {field} {value}: {}", reply.text());
+        assert_eq!(
+            (reply.status, &reply.errors()[..]),
+            (422, &expected[..]),
+            "PATCH {field} {value}: {}",
+            reply.text()
+        );
     }
-    let from_until = json!({ "visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-02T00:00:00Z" });
+    let from_until =
+        json!({ "visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-02T00:00:00Z" });
     for (method, path, body, errors) in [
         (Method::POST, PATH.to_owned(), json!({}), vec!["/title required", "/url required"]),
-        (Method::POST, PATH.to_owned(), json!({ "kind": "Link", "title": "x", "url": good }), vec!["/kind invalid_value"]),
-        (Method::POST, PATH.to_owned(), json!({ "kind": "header", "title": "x", "url": good }), vec!["/url invalid_value"]),
-        (Method::POST, PATH.to_owned(), json!({ "title": "x", "url": good, "visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-01T00:00:00Z" }), vec!["/visible_until invalid_value"]),
+        (
+            Method::POST,
+            PATH.to_owned(),
+            json!({ "kind": "Link", "title": "x", "url": good }),
+            vec!["/kind invalid_value"],
+        ),
+        (
+            Method::POST,
+            PATH.to_owned(),
+            json!({ "kind": "header", "title": "x", "url": good }),
+            vec!["/url invalid_value"],
+        ),
+        (
+            Method::POST,
+            PATH.to_owned(),
+            json!({ "title": "x", "url": good, "visible_from": "2026-01-02T00:00:00Z", "visible_until": "2026-01-01T00:00:00Z" }),
+            vec!["/visible_until invalid_value"],
+        ),
         (Method::PATCH, path(&link), from_until, vec!["/visible_until invalid_value"]),
         (Method::PATCH, path(&link), json!({ "kind": "header" }), vec!["/kind unknown_field"]),
         (Method::PATCH, path(&header), json!({ "url": good }), vec!["/url invalid_value"]),
     ] {
         let reply = ada.send(method, &path, Some(body.clone()), &[]).await;
-        assert_eq!((reply.status, reply.errors()), (422, errors.iter().map(|e| (*e).to_owned()).collect()), "{body}");
+        assert_eq!(
+            (reply.status, reply.errors()),
+            (422, errors.iter().map(|e| (*e).to_owned()).collect()),
+            "{body}"
+        );
     }
     assert_eq!(ada.get(PATH).await.expect(200).json(), before);
 }
@@ -145,7 +198,13 @@ async fn h7_a14_every_wrong_value_of_a_link_is_named_and_nothing_is_written() {
 async fn h7_text_that_would_be_markup_is_kept_and_given_back_as_it_is() {
     let app = quick_app().await;
     let ada = with_page(&app, "ada").await;
-    for hostile in ["<svg onload=alert(1)>", "</title><script>alert(1)</script>", "\"' onmouseover=alert(1)", "{{ 7*7 }}", "&lt;&#39;"] {
+    for hostile in [
+        "<svg onload=alert(1)>",
+        "</title><script>alert(1)</script>",
+        "\"' onmouseover=alert(1)",
+        "{{ 7*7 }}",
+        "&lt;&#39;",
+    ] {
         assert_eq!(add_link(&ada, hostile).await["title"], hostile);
     }
 }

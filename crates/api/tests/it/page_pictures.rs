@@ -63,7 +63,12 @@ async fn h7_a_picture_is_made_anew_and_served_for_good() {
     assert_eq!(cleared["avatar_url"], Value::Null);
     gone(&app, &path(&second)).await;
     ada.delete_empty(AVATAR).await.expect(200);
-    for other in ["/avatars/x", "/avatars/0", &path(&first).to_uppercase(), &path(&first).replace("avatars", "thumbnails")] {
+    for other in [
+        "/avatars/x",
+        "/avatars/0",
+        &path(&first).to_uppercase(),
+        &path(&first).replace("avatars", "thumbnails"),
+    ] {
         assert_eq!(app.client().get(other).await.status, 404, "{other}");
     }
 }
@@ -101,9 +106,19 @@ async fn h1_what_is_no_picture_or_too_large_is_refused_and_nothing_is_written() 
     let thumbnail = format!("/api/links/{}/thumbnail/", link["id"].as_str().unwrap());
     let largest = 5 * 1024 * 1024;
     for path in [AVATAR, &thumbnail] {
-        for media_type in ["application/json", "image/svg+xml", "text/html", "application/octet-stream", "multipart/form-data; boundary=x"] {
+        for media_type in [
+            "application/json",
+            "image/svg+xml",
+            "text/html",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x",
+        ] {
             let reply = put(&ada, path, media_type, png(1)).await;
-            assert_eq!((reply.status, reply.code().as_str()), (415, "unsupported_media_type"), "{media_type}");
+            assert_eq!(
+                (reply.status, reply.code().as_str()),
+                (415, "unsupported_media_type"),
+                "{media_type}"
+            );
         }
         let svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>".to_vec();
         for (file, status) in [
@@ -119,7 +134,8 @@ async fn h1_what_is_no_picture_or_too_large_is_refused_and_nothing_is_written() 
         }
         app.client().send_raw(Method::PUT, path, Some(("image/png", png(1))), &[]).await.expect(401);
     }
-    let kept: i64 = app.database.value("SELECT (SELECT count(*) FROM avatars) + (SELECT count(*) FROM thumbnails)").await;
+    let kept: i64 =
+        app.database.value("SELECT (SELECT count(*) FROM avatars) + (SELECT count(*) FROM thumbnails)").await;
     assert_eq!(kept, 0);
 }
 

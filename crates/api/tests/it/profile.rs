@@ -19,9 +19,18 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
     let ada = with_page(&app, "ada").await;
     let first = ada.get(PATH).await.expect(200).json();
     assert_eq!(first["page_url"], "http://trellis.test/@ada");
-    assert_eq!((&first["display_name"], &first["bio"], &first["theme"]), (&json!(""), &json!(""), &json!("paper")));
-    assert_eq!((&first["listed"], &first["social"], &first["avatar_url"]), (&json!(true), &json!([]), &Value::Null));
-    assert_eq!((&first["premium"], &first["links_limit"], &first["version"]), (&json!(false), &json!(50), &json!(0)));
+    assert_eq!(
+        (&first["display_name"], &first["bio"], &first["theme"]),
+        (&json!(""), &json!(""), &json!("paper"))
+    );
+    assert_eq!(
+        (&first["listed"], &first["social"], &first["avatar_url"]),
+        (&json!(true), &json!([]), &Value::Null)
+    );
+    assert_eq!(
+        (&first["premium"], &first["links_limit"], &first["version"]),
+        (&json!(false), &json!(50), &json!(0))
+    );
     assert_eq!(first["disabled"], Value::Null);
 
     let social = json!([{ "network": "github", "url": "https://github.com/ada" },
@@ -33,11 +42,18 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
     assert_eq!(full["version"], 1);
 
     let part = patch(&ada, json!({ "bio": "three" })).await;
-    assert_eq!((&part["display_name"], &part["social"], &part["theme"]), (&full["display_name"], &social, &json!("dusk")));
+    assert_eq!(
+        (&part["display_name"], &part["social"], &part["theme"]),
+        (&full["display_name"], &social, &json!("dusk"))
+    );
     assert_eq!((&part["bio"], &part["version"]), (&json!("three"), &json!(2)));
 
-    let cleared = patch(&ada, json!({ "display_name": null, "bio": "", "theme": null, "social": null })).await;
-    assert_eq!((&cleared["display_name"], &cleared["bio"], &cleared["theme"]), (&json!(""), &json!(""), &json!("paper")));
+    let cleared =
+        patch(&ada, json!({ "display_name": null, "bio": "", "theme": null, "social": null })).await;
+    assert_eq!(
+        (&cleared["display_name"], &cleared["bio"], &cleared["theme"]),
+        (&json!(""), &json!(""), &json!("paper"))
+    );
     assert_eq!((&cleared["social"], &cleared["listed"]), (&json!([]), &json!(false)));
     assert_eq!(ada.get(PATH).await.expect(200).json(), cleared);
 
@@ -57,7 +73,10 @@ async fn a14_every_wrong_value_of_a_profile_is_named_and_nothing_is_written() {
         (json!({ "display_name": "a\nb" }), vec!["/display_name invalid_character"]),
         (json!({ "display_name": "a\u{202e}b" }), vec!["/display_name invalid_character"]),
         (json!({ "display_name": "a\0" }), vec!["/display_name invalid_character"]),
-        (json!({ "display_name": 7, "listed": null }), vec!["/display_name wrong_type", "/listed wrong_type"]),
+        (
+            json!({ "display_name": 7, "listed": null }),
+            vec!["/display_name wrong_type", "/listed wrong_type"],
+        ),
         (json!({ "bio": "b".repeat(501), "listed": "yes" }), vec!["/bio too_long", "/listed wrong_type"]),
         (json!({ "bio": "a\u{7}b" }), vec!["/bio invalid_character"]),
         (json!({ "theme": "neon" }), vec!["/theme invalid_value"]),
@@ -73,8 +92,14 @@ async fn a14_every_wrong_value_of_a_profile_is_named_and_nothing_is_written() {
         (place("website", "https://a:b@example.org/"), vec!["/social/0/url invalid_url"]),
         (place("website", "https://example.org/\n"), vec![]),
         (place("website", "https://example.org/\u{7}x"), vec!["/social/0/url invalid_character"]),
-        (json!({ "social": vec![json!({ "network": "website", "url": "https://example.org" }); 13] }), vec!["/social too_long"]),
-        (json!({ "version": 7, "disabled": null, "user_id": "x" }), vec!["/disabled unknown_field", "/user_id unknown_field", "/version unknown_field"]),
+        (
+            json!({ "social": vec![json!({ "network": "website", "url": "https://example.org" }); 13] }),
+            vec!["/social too_long"],
+        ),
+        (
+            json!({ "version": 7, "disabled": null, "user_id": "x" }),
+            vec!["/disabled unknown_field", "/user_id unknown_field", "/version unknown_field"],
+        ),
     ] {
         if errors.is_empty() {
             // White space around an address is nobody's intention.
@@ -84,7 +109,11 @@ async fn a14_every_wrong_value_of_a_profile_is_named_and_nothing_is_written() {
         }
         let before = ada.get(PATH).await.expect(200).json();
         let reply = ada.patch(PATH, body.clone()).await;
-        assert_eq!((reply.status, reply.errors()), (422, errors.iter().map(|e| (*e).to_owned()).collect()), "{body}");
+        assert_eq!(
+            (reply.status, reply.errors()),
+            (422, errors.iter().map(|e| (*e).to_owned()).collect()),
+            "{body}"
+        );
         assert_eq!(ada.get(PATH).await.expect(200).json(), before, "{body}");
     }
 }
@@ -99,7 +128,10 @@ async fn premium_buys_a_theme_and_room_which_lapse_without_a_loss() {
     let ada = with_page(&app, "ada").await;
     buy_premium(&app, "ada", &ada).await;
     let profile = patch(&ada, json!({ "theme": "aurora" })).await;
-    assert_eq!((&profile["theme"], &profile["premium"], &profile["links_limit"]), (&json!("aurora"), &json!(true), &json!(3)));
+    assert_eq!(
+        (&profile["theme"], &profile["premium"], &profile["links_limit"]),
+        (&json!("aurora"), &json!(true), &json!(3))
+    );
     for title in ["one", "two", "three"] {
         crate::support::add_link(&ada, title).await;
     }
@@ -116,7 +148,8 @@ async fn premium_buys_a_theme_and_room_which_lapse_without_a_loss() {
     })
     .await;
     assert_eq!(page["links"].as_array().unwrap().len(), 3, "nothing is lost");
-    let refused = ada.post("/api/links/", json!({ "title": "four", "url": "https://example.org" })).await.expect(409);
+    let refused =
+        ada.post("/api/links/", json!({ "title": "four", "url": "https://example.org" })).await.expect(409);
     assert_eq!((refused.code().as_str(), &refused.json()["limit"]), ("link_limit", &json!(2)));
     // What is there may be changed still, and the choice of the theme is kept.
     patch(&ada, json!({ "bio": "later" })).await;

@@ -16,6 +16,7 @@
 mod drain;
 mod login;
 mod memory;
+mod page;
 mod register;
 mod stats;
 
@@ -27,7 +28,7 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; everything when nothing is named.
-    #[arg(value_parser = ["stats", "login", "register", "drain", "memory"])]
+    #[arg(value_parser = ["stats", "page", "login", "register", "drain", "memory"])]
     only: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 3)]
@@ -47,6 +48,9 @@ async fn main() {
     let (rounds, round) = (arguments.rounds, Duration::from_secs(arguments.seconds));
     if wanted("stats") {
         stats::run(rounds, round).await;
+    }
+    if wanted("page") {
+        page::run(rounds, round).await;
     }
     if wanted("login") {
         login::run(rounds, round).await;

@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use super::{cores, median};
 
-const CONNECTIONS: &str = "32";
+pub(super) const CONNECTIONS: &str = "32";
 
 pub(super) async fn run(rounds: usize, round: Duration) {
     let app = TestApp::api_only().await;
     let ada = app.member("ada").await;
     let stats = ada.get("/api/referral-stats/").await.expect(200);
-    let bare = bare_server(Bytes::from(stats.body)).await;
+    let bare = bare_server("application/json", Bytes::from(stats.body)).await;
     let cookie = format!("Cookie: access_token={}", ada.cookie("access_token").unwrap().value);
     let url = format!("{}/api/referral-stats/", app.base());
     let bare_url = format!("http://{bare}/");
@@ -40,7 +40,7 @@ pub(super) async fn run(rounds: usize, round: Duration) {
 }
 
 /// A server of one route that returns `body`.
-async fn bare_server(body: Bytes) -> SocketAddr {
+pub(super) async fn bare_server(content_type: &'static str, body: Bytes) -> SocketAddr {
     let (started, ready) = oneshot::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
@@ -48,7 +48,7 @@ async fn bare_server(body: Bytes) -> SocketAddr {
                 let body = body.clone();
                 let answer = move || {
                     let body = body.clone();
-                    async move { HttpResponse::Ok().content_type("application/json").body(body) }
+                    async move { HttpResponse::Ok().content_type(content_type).body(body) }
                 };
                 App::new().route("/", web::get().to(answer))
             })
@@ -63,7 +63,7 @@ async fn bare_server(body: Bytes) -> SocketAddr {
 }
 
 /// Requests per second that all succeeded.
-async fn wrk(url: &str, header: &str, length: Duration) -> f64 {
+pub(super) async fn wrk(url: &str, header: &str, length: Duration) -> f64 {
     let seconds = format!("{}s", length.as_secs().max(1));
     let output = Command::new("wrk")
         .args(["-t1", "-c", CONNECTIONS, "-d", &seconds, "-H", header, url])
