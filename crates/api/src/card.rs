@@ -12,9 +12,12 @@ mod paint;
 mod palette;
 mod text;
 
+use actix_web::web::Bytes;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder as _, RgbImage};
 use sha2::{Digest as _, Sha256};
+
+use crate::nearby::Nearby;
 
 pub use palette::Palette;
 
@@ -29,6 +32,17 @@ const AVATAR: u32 = 220;
 
 /// Raised when cards look different: copies of the old look are not taken for the new one.
 const LOOK: u8 = 1;
+
+/// What copies of cards may weigh together, in bytes: some eight hundred of them.
+const ROOM: u64 = 32 << 20;
+
+/// Cards by their digest. A card is drawn once, for all who ask meanwhile too.
+pub type Cards = Nearby<[u8; 32], Bytes>;
+
+/// Room for cards.
+pub fn room() -> Cards {
+    Nearby::new("card", ROOM, |_, card| card.len())
+}
 
 /// What a card shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

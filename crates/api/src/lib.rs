@@ -24,6 +24,7 @@ pub mod passwords;
 pub mod pictures;
 pub mod problem;
 pub mod published;
+pub mod qr;
 pub mod query;
 pub mod reply;
 pub mod routes;

@@ -30,6 +30,7 @@ mod me_factors;
 mod me_identities;
 mod oauth;
 mod openapi;
+mod page_pictures;
 mod page_report;
 mod profile;
 mod profile_avatar;
@@ -234,6 +235,9 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
         Row::new(post.clone(), "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
+        Row::new(get.clone(), "/api/u/{username}/card.png", Public, page_pictures::card),
+        Row::new(get.clone(), "/api/u/{username}/qr.svg", Public, page_pictures::qr_svg),
+        Row::new(get.clone(), "/api/u/{username}/qr.png", Public, page_pictures::qr_png),
         Row::new(post.clone(), "/api/u/{username}/report/", Public, page_report::post)
             .limited(policy::PAGE_REPORT),
         Row::new(get.clone(), "/api/admin/reports/", Manager, admin_reports::get),
@@ -370,7 +374,8 @@ mod tests {
             if row.path == "/" {
                 continue;
             }
-            let file = row.path == openapi::PATH || row.path.starts_with(docs::PATH);
+            let named = row.path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+            let file = named || row.path.starts_with(docs::PATH);
             assert_eq!(
                 row.path.ends_with('/'),
                 row.path.starts_with("/api/") && !file || row.path == docs::PATH,

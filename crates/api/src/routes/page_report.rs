@@ -39,7 +39,7 @@ pub(super) struct Body {
 /// The answer is the same whether there is such a page or not. Who reports is not noted; one network is heard once a page
 /// until the managers decided.
 #[utoipa::path(
-    post, path = "/api/u/{username}/report/", tag = "link pages", request_body = Body,
+    post, path = "/api/u/{username}/report/", tag = "pages", request_body = Body,
     params(("username" = String, Path, description = "Whose page", example = "ada")),
     responses((status = 202, description = "Somebody looks at it")),
 )]
