@@ -19,6 +19,8 @@ mod jwks;
 mod leaderboard;
 mod link_thumbnail;
 mod links;
+mod links_export;
+mod links_import;
 mod links_order;
 mod login;
 mod login_factor;
@@ -269,6 +271,8 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/links/", User, links::get),
         Row::new(post.clone(), "/api/links/", User, links::post),
         Row::new(put.clone(), "/api/links/order/", User, links_order::put),
+        Row::new(get.clone(), "/api/links/export/", User, links_export::get),
+        Row::new(post.clone(), "/api/links/import/", User, links_import::post).limited(policy::IMPORT),
         Row::new(get.clone(), "/api/links/{id}/", User, links::get_one),
         Row::new(patch, "/api/links/{id}/", User, links::patch),
         Row::new(delete.clone(), "/api/links/{id}/", User, links::delete),

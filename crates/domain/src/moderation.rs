@@ -264,6 +264,11 @@ pub async fn is_blocked(connection: &mut Connection, url: &LinkUrl) -> Result<bo
     Ok(store::is_blocked(connection, url.as_str()).await?)
 }
 
+/// As [`is_blocked`], of several addresses as links keep them, in their order.
+pub(crate) async fn are_blocked(connection: &mut Connection, urls: &[&str]) -> Result<Vec<bool>, DbError> {
+    Ok(store::are_blocked(connection, urls).await?)
+}
+
 /// Forgets what was reported of an account that is deleted.
 pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
     Ok(store::delete_reports_of(tx, user_id).await?)

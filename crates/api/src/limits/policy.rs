@@ -112,6 +112,9 @@ pub const PAGE_REPORT: &[Policy] = &[Policy::new("page-report-address", By::Addr
 /// Sending pictures, each of which costs a core for a while.
 pub const PICTURE: &[Policy] = &[Policy::new("picture-account", By::Subject, 60, minutes(60))];
 
+/// Reading link lists of elsewhere, each of which may be long.
+pub const IMPORT: &[Policy] = &[Policy::new("import-account", By::Subject, 60, minutes(60))];
+
 /// The lists that one route has for itself.
 pub const OF_ONE_ROUTE: &[&[Policy]] = &[
     LOGIN,
@@ -123,6 +126,7 @@ pub const OF_ONE_ROUTE: &[&[Policy]] = &[
     OAUTH_START,
     OAUTH_CALLBACK,
     PAGE_REPORT,
+    IMPORT,
 ];
 
 /// The lists that several routes share, and one count with them.

@@ -18,6 +18,7 @@ use domain::sessions::{RefreshError, StartError};
 
 use super::{Code, FieldCode, Problem};
 use crate::body::Complaint;
+use crate::import::SourceError;
 use crate::pictures::PictureError;
 
 impl From<DbError> for Problem {
@@ -229,6 +230,7 @@ impl From<CreateError> for Problem {
         match error {
             CreateError::NoSuchAccount => Self::unauthenticated(),
             CreateError::LimitReached(limit) => Self::new(Code::LinkLimit).member("limit", limit.into()),
+            CreateError::BlockedDomain => Self::field("/url", FieldCode::BlockedDomain),
             CreateError::KeyReused => Self::new(Code::IdempotencyKeyReused),
             CreateError::Db(error) => error.into(),
         }
@@ -242,6 +244,7 @@ impl From<EditError> for Problem {
             EditError::HeaderWithUrl => {
                 Self::of_field("/url", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
             }
+            EditError::BlockedDomain => Self::field("/url", FieldCode::BlockedDomain),
             EditError::EmptyWindow => {
                 Self::of_field("/visible_until", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
             }
@@ -310,6 +313,16 @@ impl From<PasswordError> for Complaint {
             PasswordError::TooLong => FieldCode::TooLong,
             PasswordError::ControlCharacter => FieldCode::InvalidCharacter,
             PasswordError::Weak => FieldCode::WeakPassword,
+        };
+        Self::new(code, sentence(&error))
+    }
+}
+
+impl From<SourceError> for Complaint {
+    fn from(error: SourceError) -> Self {
+        let code = match error {
+            SourceError::WrongFormat => FieldCode::InvalidValue,
+            SourceError::TooMany => FieldCode::TooLong,
         };
         Self::new(code, sentence(&error))
     }

@@ -197,6 +197,21 @@ pub(super) async fn is_blocked(connection: &mut Connection, url: &str) -> QueryR
     diesel::select(is_blocked_url(Some(url))).get_result(connection).await
 }
 
+pub(super) async fn are_blocked(connection: &mut Connection, urls: &[&str]) -> QueryResult<Vec<bool>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        blocked: bool,
+    }
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT is_blocked_url(url) AS blocked FROM unnest($1) WITH ORDINALITY AS asked (url, place) ORDER BY place",
+    )
+    .bind::<diesel::sql_types::Array<Text>, _>(urls)
+    .load(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.blocked).collect())
+}
+
 pub(super) async fn insert_domain(
     tx: &mut Tx,
     now: DateTime<Utc>,
