@@ -14,8 +14,7 @@ test: ## every test, on services of its own (T=name for some)
 check: ## all that has to hold before a change lands: layers, format, lints, docs, tests
 	@deploy/dev/layers
 	cargo fmt --all --check
-	$(MAKE) --no-print-directory lint doc
-	@deploy/dev/test
+	$(MAKE) --no-print-directory lint doc test
 
 fmt: ## format the code
 	cargo fmt --all

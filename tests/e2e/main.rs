@@ -9,14 +9,17 @@
 )]
 
 mod configuration;
+mod encrypted_services;
 mod ended_sessions;
 mod guarantees;
 mod key_rotation;
 mod killed_apis;
+mod killed_settlements;
 mod killed_workers;
 mod limits;
 mod logs;
 mod main_job;
+mod operators;
 mod privacy;
 mod readiness;
 mod redis_outages;

@@ -49,6 +49,12 @@ pub fn seed() -> u64 {
     seed
 }
 
+/// How many people register while workers are killed: `TEST_REGISTRATIONS`, else 500.
+pub fn registrations() -> usize {
+    let given = std::env::var("TEST_REGISTRATIONS").ok();
+    given.map_or(500, |text| text.parse().expect("TEST_REGISTRATIONS: a number"))
+}
+
 /// Whether tests that compare a file with what it should be write it instead (`TEST_UPDATE`).
 pub fn updates_files() -> bool {
     std::env::var_os("TEST_UPDATE").is_some()

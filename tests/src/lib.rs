@@ -25,3 +25,4 @@ pub mod provider;
 pub mod redis;
 pub mod smtp;
 pub mod stack;
+pub mod tls;

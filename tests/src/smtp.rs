@@ -7,7 +7,6 @@
 mod mail;
 mod script;
 mod session;
-mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,9 +21,9 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use mail::Mail;
 pub use script::{Rule, Step};
 
+use crate::tls::Certificate;
 use script::Script;
 use session::Session;
-use tls::Certificate;
 
 /// How long a test waits for a mail before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,7 +89,8 @@ impl SmtpSink {
     pub async fn with(options: Options) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let certificate = (options.tls != Tls::None).then(Certificate::make).transpose()?;
+        let certificate =
+            (options.tls != Tls::None).then(|| Certificate::for_host("127.0.0.1")).transpose()?;
         let shared = Arc::new(Shared {
             options,
             certificate,

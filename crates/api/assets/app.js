@@ -218,6 +218,12 @@ function invitation(referral) {
   return "The invitation does not count, as it seems to be your own.";
 }
 
+// A path of ours that a link names, to go on to; nothing for whatever a browser might take for anybody else's.
+function ownPath(text) {
+  if (!/^\/(?![/\\])[!-\[\]-~]*$/.test(text ?? "")) return null;
+  return new URL(text, location.origin).origin === location.origin ? text : null;
+}
+
 const forms = {
   register(form) {
     const code = form.elements.referral_code;
@@ -237,6 +243,7 @@ const forms = {
     });
   },
   login(form) {
+    const enter = () => location.assign(ownPath(new URLSearchParams(location.search).get("next")) ?? "/dashboard");
     const second = find("form[data-form=login-factor]");
     let challenge = null;
     const ask = (given) => {
@@ -251,7 +258,7 @@ const forms = {
         if (failure.code !== "second_factor_required") throw failure;
         return ask(failure.challenge);
       }
-      location.assign("/dashboard");
+      enter();
     });
     wireForm(second, async ({ code }) => {
       try {
@@ -262,12 +269,12 @@ const forms = {
         showStep("form");
         return summarise(form, "That took too long. Please log in once more.");
       }
-      location.assign("/dashboard");
+      enter();
     });
     // Whoever signed in elsewhere is sent here for the second step. A fragment is sent to no server, and leaves at once.
     const given = new URLSearchParams(location.hash.slice(1)).get("challenge");
     if (given) {
-      history.replaceState(null, "", location.pathname);
+      history.replaceState(null, "", location.pathname + location.search);
       ask(given);
     }
   },

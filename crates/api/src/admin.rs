@@ -5,6 +5,7 @@ mod moderation;
 
 use api::config::Config;
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use domain::accounts::{self, Blocking, Email};
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
@@ -12,6 +13,7 @@ use domain::config::Settings;
 use domain::db::{self, Pool};
 use domain::factors::{self, Reset};
 use domain::referrals::{self, Ruling, Verdict};
+use domain::rewards::{self, Adjustment, Amount};
 use uuid::Uuid;
 
 use moderation::Moderation;
@@ -42,6 +44,8 @@ pub(crate) enum Admin {
     Unblock(Account),
     #[command(flatten)]
     Moderation(Moderation),
+    /// Gives credits to an account, or takes some.
+    Adjust(AdjustCommand),
 }
 
 /// A referral, and why.
@@ -50,7 +54,7 @@ pub(crate) struct Decision {
     /// The id of the referral.
     referral_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
 }
 
@@ -60,8 +64,24 @@ pub(crate) struct Account {
     /// The id of the account.
     user_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
+}
+
+/// Credits to give or take, and why.
+#[derive(clap::Args)]
+pub(crate) struct AdjustCommand {
+    /// The id of the account.
+    user_id: Uuid,
+    /// How many, such as 25.00; below zero to take.
+    #[arg(allow_negative_numbers = true)]
+    amount: Amount,
+    /// Why, for the entry in the ledger and the audit record.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+    /// Names this adjustment: the same again changes nothing. Else each call is another one.
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// Runs a command.
@@ -86,6 +106,7 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
             Ok(())
         }
         Admin::Moderation(command) => moderation::run(&pool, now(), &command).await,
+        Admin::Adjust(command) => adjust(&pool, &command).await,
     }
 }
 
@@ -125,5 +146,19 @@ async fn decide(config: &Config, pool: &Pool, decision: &Decision, verdict: Verd
     let ruled = referrals::rule(pool, now(), config.common.referrals, ruling, &Trace::default()).await?;
     let before = if ruled.changed.is_empty() { ", as before" } else { "" };
     println!("the referral is {}{before}", ruled.status);
+    Ok(())
+}
+
+async fn adjust(pool: &Pool, command: &AdjustCommand) -> anyhow::Result<()> {
+    let adjustment = Adjustment {
+        user_id: command.user_id,
+        amount: command.amount,
+        reason: &command.reason,
+        actor: Actor::Operator,
+        idempotency_key: &command.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+    };
+    let adjusted = rewards::adjust_and_record(pool, now(), adjustment, &Trace::default()).await?;
+    let before = if adjusted.repeated { ", as before" } else { "" };
+    println!("the account has {} credits{before}", adjusted.balance);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Reading cached copies on the way of a request, and filling them, one load at a time.
 //!
-//! How copies look and which of two wins is in [`domain::cache`]; how reads stay cheap in [`reader`]. Whatever goes wrong
+//! How copies look and which of two wins is in [`domain::cache`]; how reads stay cheap in `reader`. Whatever goes wrong
 //! with Redis, a read is a miss.
 
 mod reader;

@@ -1,7 +1,7 @@
 //! Replies that several endpoints share.
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use chrono::{DateTime, Utc};
 use domain::accounts::Account;
 use domain::pages::PictureKind;
@@ -110,10 +110,23 @@ pub fn page<T: Serialize, R>(
     path: &str,
     filters: &str,
     limit: u8,
-    mut rows: Vec<R>,
+    rows: Vec<R>,
     cursor_of: impl Fn(&R) -> String,
     render: impl Fn(R) -> T,
 ) -> HttpResponse {
+    let (mut reply, page) = cut(path, filters, limit, rows, cursor_of, render);
+    reply.json(page)
+}
+
+/// As [`page`], for a reply that says more besides: the page, and the answer to send it in.
+pub fn cut<T, R>(
+    path: &str,
+    filters: &str,
+    limit: u8,
+    mut rows: Vec<R>,
+    cursor_of: impl Fn(&R) -> String,
+    render: impl Fn(R) -> T,
+) -> (HttpResponseBuilder, Page<T>) {
     let more = rows.len() > usize::from(limit);
     rows.truncate(limit.into());
     let next_cursor = rows.last().filter(|_| more).map(cursor_of);
@@ -125,5 +138,5 @@ pub fn page<T: Serialize, R>(
             reply.insert_header((header::LINK, value));
         }
     }
-    reply.json(Page { items: rows.into_iter().map(render).collect(), next_cursor })
+    (reply, Page { items: rows.into_iter().map(render).collect(), next_cursor })
 }

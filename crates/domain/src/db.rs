@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod migrate;
 
 use std::ops::{Deref, DerefMut};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use diesel_async::pooled_connection::deadpool::{Object, Pool as DeadPool};
@@ -17,6 +18,8 @@ use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What a statement fails with, for the features that read a constraint out of it.
 pub type QueryError = diesel::result::Error;
@@ -108,8 +111,27 @@ async fn establish_at(home: Option<Handle>, url: String) -> diesel::ConnectionRe
     }
 }
 
+/// Opens a connection: under TLS where the URL has `sslmode=require`, and then only to a server whose certificate is good
+/// for the host by the system's authorities, or by those in the file that `SSL_CERT_FILE` names. (libpq calls that
+/// `verify-full`; what it calls `require` believes any certificate, and so whoever stands in between.)
+async fn open(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let config = tokio_postgres::Config::from_str(url).map_err(bad_connection)?;
+    if config.get_ssl_mode() != SslMode::Require {
+        return AsyncPgConnection::establish(url).await;
+    }
+    let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|errors| {
+        diesel::ConnectionError::BadConnection(format!("no certificate authorities were found: {errors:?}"))
+    })?;
+    let (client, connection) = config.connect(tls).await.map_err(bad_connection)?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+fn bad_connection(error: tokio_postgres::Error) -> diesel::ConnectionError {
+    diesel::ConnectionError::BadConnection(format!("{:#}", anyhow::Error::from(error)))
+}
+
 async fn establish(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let mut connection = AsyncPgConnection::establish(url).await?;
+    let mut connection = open(url).await?;
     connection
         .batch_execute(SESSION_SETTINGS)
         .await

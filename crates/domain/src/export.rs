@@ -1,7 +1,7 @@
 //! Everything that is held about one user, for that user (GDPR, articles 15 and 20).
 //!
 //! Other people's data is left out: whom a referral is about shows as its id alone. Secrets and their digests are left out
-//! too; that a password is set is said. What a table adds is one section of [`store`]; a test compares the sections with
+//! too; that a password is set is said. What a table adds is one section of `store`; a test compares the sections with
 //! the tables that refer to users.
 
 mod store;

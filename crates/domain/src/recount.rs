@@ -1,4 +1,4 @@
-//! Counts again what is kept as counters (referrals by state, grants by rule and month), and mends what is off.
+//! Counts again what is kept as counters (referrals by state and by day, grants by rule and month), and mends what is off.
 //!
 //! Safe beside everything else. A counter and its rows change in one transaction, so one statement sees both or neither,
 //! and what it finds off is off. Mending holds the counters' lock, which every change of what is counted takes first.
@@ -38,6 +38,7 @@ pub async fn look(pool: &Pool, after: Uuid) -> Result<Option<Batch>, DbError> {
     let ids = store::users_after(&mut tx, after, BATCH).await?;
     let Some(last) = ids.last().copied() else { return Ok(None) };
     let mut off = store::counters_off(&mut tx, &ids).await?;
+    off.extend(store::days_off(&mut tx, &ids).await?);
     off.extend(store::tallies_off(&mut tx, &ids).await?);
     tx.commit().await?;
     Ok(Some(Batch { users: ids.len(), last, off }))
@@ -49,6 +50,7 @@ pub async fn mend(pool: &Pool, user_id: Uuid) -> Result<(), DbError> {
     store::take_time(&mut tx).await?;
     store::lock_counters(&mut tx, user_id).await?;
     store::set_counters(&mut tx, user_id).await?;
+    store::set_days(&mut tx, user_id).await?;
     store::set_tallies(&mut tx, user_id).await?;
     tx.commit().await
 }

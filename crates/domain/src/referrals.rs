@@ -367,3 +367,22 @@ pub async fn list(
     let mut connection = db::get(pool).await?;
     Ok(store::list(&mut connection, now, referrer_id, status, after, limit).await?)
 }
+
+/// What may still earn a user something.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Referrals of theirs that wait for what they qualify on.
+    pub pending: i64,
+    /// Referrals of theirs that managers look at.
+    pub in_review: i64,
+    /// The referral that brought them, while it is not decided.
+    pub own: Option<ReferralView>,
+}
+
+/// What a user waits for, on either side.
+pub async fn waiting(pool: &Pool, now: DateTime<Utc>, user_id: Uuid) -> Result<Waiting, DbError> {
+    let mut connection = db::get(pool).await?;
+    let (pending, in_review) = store::undecided_counts(&mut connection, user_id).await?;
+    let own = store::undecided_own(&mut connection, now, user_id).await?;
+    Ok(Waiting { pending, in_review, own })
+}

@@ -1,7 +1,7 @@
 //! Consuming a queue: a consumer that outlives every fault of Redis and of the library's worker.
 //!
 //! One error of Redis ends the library's worker for good, so each of its lives is supervised here: it is followed by
-//! another one, under another name, after a pause. Handlers run beside it as tasks of their own ([`crew`]); a lost
+//! another one, under another name, after a pause. Handlers run beside it as tasks of their own (`crew`); a lost
 //! connection does not interrupt them. A handler always ends well as far as Redis is concerned: whether a job is done,
 //! tried again or dead is decided in PostgreSQL.
 

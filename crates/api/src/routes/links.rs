@@ -162,14 +162,7 @@ pub(super) async fn post(
     let is_header = fields.choice("kind", &[("link", false), ("header", true)], false);
     let title = fields.words("title", Title::parse);
     let target = match is_header {
-        Some(true) => {
-            if fields.has("url") {
-                fields.error("url", Complaint::new(FieldCode::InvalidValue, "A header has no address."));
-            }
-            fields
-                .replaced("url", |fields, name| fields.words(name, |_| Ok::<_, Complaint>(())))
-                .map(|_| Target::Header)
-        }
+        Some(true) => fields.merged("url", (), refuse_url).map(|_| Target::Header),
         _ => fields.words("url", LinkUrl::parse).map(Target::Url),
     };
     let enabled = fields.replaced("enabled", Fields::flag);
@@ -263,6 +256,10 @@ pub(super) async fn delete(
     } else {
         Err(Problem::new(Code::NotFound))
     }
+}
+
+fn refuse_url(fields: &mut Fields, name: &str) -> Option<()> {
+    fields.words(name, |_| Err(Complaint::new(FieldCode::InvalidValue, "A header has no address.")))
 }
 
 #[allow(clippy::option_option, reason = "the outer one says whether there is an error")]

@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use domain::page::Cursor;
+use domain::referrals;
 use domain::rewards::{self, RewardView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -65,14 +66,60 @@ impl From<RewardView> for Reward {
     }
 }
 
+/// A page of decisions, and what is not decided yet.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rewards)]
+pub(super) struct Reply {
+    #[serde(flatten)]
+    page: Page<Reward>,
+    waiting: Waiting,
+}
+
+/// Referrals that may still earn the caller something.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Waiting {
+    /// Those whom the caller brought and that wait; `/api/referrals/?status=pending` says what for, and until when.
+    #[schema(minimum = 0)]
+    pending: i64,
+    /// Those whom the caller brought and that a manager looks at.
+    #[schema(minimum = 0)]
+    in_review: i64,
+    /// The one by which the caller was brought, while it is not decided.
+    own: Option<OwnReferral>,
+}
+
+/// The referral by which the caller was brought.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OwnReferral {
+    id: Uuid,
+    /// `pending` or `review`.
+    status: String,
+    /// What it waits for, in the words of `/api/referrals/`.
+    reason: String,
+    /// It is not decided before.
+    qualifies_at: DateTime<Utc>,
+}
+
+impl From<referrals::Waiting> for Waiting {
+    fn from(waiting: referrals::Waiting) -> Self {
+        let own = waiting.own.map(|view| OwnReferral {
+            id: view.id,
+            status: view.status,
+            reason: view.reason,
+            qualifies_at: view.qualifies_at,
+        });
+        Self { pending: waiting.pending, in_review: waiting.in_review, own }
+    }
+}
+
 /// One's rewards
 ///
-/// Each grant, and each one withheld with its reason; newest first.
+/// Each grant, and each one withheld with its reason; newest first. And what is still waiting.
 #[utoipa::path(
     get, path = "/api/rewards/", tag = "rewards",
     params(("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
            ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
-    responses((status = 200, description = "A page", body = Page<Reward>),
+    responses((status = 200, description = "A page", body = Reply),
               (status = 400, description = "`invalid_cursor`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
@@ -84,6 +131,8 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
     let cursors = Cursors::new(&state.keys().csrf, "rewards", caller.user_id);
     let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
     let rows = rewards::list(&state.pool, caller.user_id, after, i64::from(limit) + 1).await?;
+    let waiting = referrals::waiting(&state.pool, state.clock.now(), caller.user_id).await?;
     let cursor_of = |row: &RewardView| cursors.write(Cursor { at: row.decided_at, id: row.id });
-    Ok(reply::page(PATH, "", limit, rows, cursor_of, Reward::from))
+    let (mut reply, page) = reply::cut(PATH, "", limit, rows, cursor_of, Reward::from);
+    Ok(reply.json(Reply { page, waiting: waiting.into() }))
 }

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::app::{PASSWORD, TestApp};
+use testkit::authenticator::enrol;
 use testkit::client::{Client, Reply};
 use testkit::dump;
 use testkit::provider::{Person, Provider};
@@ -71,6 +72,29 @@ async fn a17_a_signed_in_user_links_what_the_provider_vouches_for_and_is_told() 
     // And signs in no more.
     let reply = sign_in(&app, &app.client(), &provider, "acme", "").await.expect(422);
     assert_eq!(reply.code(), "email_missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_a_provider_stands_for_the_password_and_never_for_the_code() {
+    let provider = Provider::start().await;
+    let app = app(&provider).await;
+    let ada = app.member("ada").await;
+    provider.is_good_with(Person { email: None, username: None, ..Person::new("countess") });
+    link(&ada, &provider, "acme", json!({})).await.expect(303);
+    let (authenticator, _) = enrol(&app, &ada, PASSWORD).await;
+
+    let browser = app.client();
+    let reply = sign_in(&app, &browser, &provider, "acme", "?next=/dashboard%23account").await.expect(303);
+    let (page, challenge) = reply.header("location").unwrap().split_once("#challenge=").unwrap();
+    assert_eq!(page, "/login?next=%2Fdashboard%23account", "in the fragment, which no server sees");
+    assert!(browser.cookie("access_token").is_none() && browser.cookie("refresh_token").is_none());
+    browser.get("/api/me/").await.expect(401);
+
+    let body = json!({ "challenge": challenge, "code": authenticator.wrong_code(&app) });
+    assert_eq!(browser.post("/api/login/factor/", body).await.expect(401).code(), "invalid_code");
+    let body = json!({ "challenge": challenge, "code": authenticator.next_code(&app) });
+    browser.post("/api/login/factor/", body).await.expect(200);
+    assert_eq!(browser.get("/api/me/").await.expect(200).json()["username"], "ada");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -166,10 +166,10 @@ async fn what_goes_wrong_is_a_page_for_people_and_a_problem_for_programs() {
     let begun = trip::begin(&browser, "acme", "").await;
     let state = &begun["state"];
     let given_up =
-        format!("/api/oauth/acme/callback?error=access_denied&error_description=Call+555&state={state}");
+        format!("/api/oauth/acme/callback?error=access_denied&error_description=Ring+Mallory&state={state}");
     let reply = browser.get(&given_up).await.expect(401);
     assert_eq!(reply.code(), "provider_refused");
-    assert!(reply.text().contains("given up") && !reply.text().contains("555"), "{}", reply.text());
+    assert!(reply.text().contains("given up") && !reply.text().contains("Mallory"), "{}", reply.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

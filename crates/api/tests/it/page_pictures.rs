@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::app::{TestApp, within};
+use testkit::app::TestApp;
 use testkit::client::{Client, Reply};
 
-use crate::support::{SOON, add_link, quick_app, with_page};
+use crate::support::{add_link, quick_app, with_page, within_a_second};
 
 const AVATAR: &str = "/api/profile/avatar/";
 
@@ -31,7 +31,7 @@ fn path(url: &Value) -> String {
 }
 
 async fn gone(app: &TestApp, path: &str) {
-    within(SOON, "the picture is gone", async || match app.client().get(path).await.status {
+    within_a_second("the picture is gone", async || match app.client().get(path).await.status {
         404 => Ok(()),
         status => Err(status.to_string()),
     })

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::app::TestApp;
 use testkit::client::Client;
 
-use crate::support::{Bearer, buy_premium, quick_app, with_page};
+use crate::support::{Bearer, buy_premium, quick_app, with_page, within_a_second};
 
 const PATH: &str = "/api/profile/";
 
@@ -142,7 +142,7 @@ async fn premium_buys_a_theme_and_room_which_lapse_without_a_loss() {
     let ada = Bearer::login(&app, "ada").await.client;
     let profile = ada.get(PATH).await.expect(200).json();
     assert_eq!((&profile["theme"], &profile["premium"]), (&json!("aurora"), &json!(false)));
-    let page = testkit::app::within(crate::support::SOON, "the default theme shows", async || {
+    let page = within_a_second("the default theme shows", async || {
         let page = app.client().get("/api/u/ada/").await.expect(200).json();
         if page["theme"] == "paper" { Ok(page) } else { Err(page.to_string()) }
     })

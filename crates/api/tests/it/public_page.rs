@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::app::{PASSWORD, TestApp, within};
+use testkit::app::{PASSWORD, TestApp};
 use testkit::client::{Client, Reply};
 
-use crate::support::{SOON, add_link, assert_alike, quick_app, with_page};
+use crate::support::{add_link, assert_alike, quick_app, with_page, within_a_second};
 
 async fn json_of(app: &TestApp, name: &str) -> Value {
     app.client().get(&format!("/api/u/{name}/")).await.expect(200).json()
@@ -24,7 +24,7 @@ fn titles(page: &Value) -> Vec<&str> {
 
 /// Reads the page until it is as wanted: within a second of what was just done.
 async fn soon(app: &TestApp, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    within(SOON, what, async || {
+    within_a_second(what, async || {
         let page = json_of(app, name).await;
         if wanted(&page) { Ok(page) } else { Err(page.to_string()) }
     })
@@ -33,7 +33,7 @@ async fn soon(app: &TestApp, name: &str, what: &str, wanted: impl Fn(&Value) -> 
 
 /// Until both forms are gone.
 async fn gone(app: &TestApp, name: &str) {
-    within(SOON, "the page is gone", async || {
+    within_a_second("the page is gone", async || {
         let client = app.client();
         let statuses = [
             client.get(&format!("/@{name}")).await.status,
@@ -112,7 +112,7 @@ async fn a_page_shows_what_its_owner_wrote_in_both_forms() {
     }
     assert!(!html.contains("noindex") && !html.contains("mailto:"), "{html}");
     ada.patch("/api/profile/", json!({ "listed": false })).await.expect(200);
-    within(SOON, "it is not listed", async || {
+    within_a_second("it is not listed", async || {
         if html_of(&app, "ada").await.contains("noindex") { Ok(()) } else { Err("listed".to_owned()) }
     })
     .await;
@@ -325,7 +325,7 @@ async fn whoever_has_a_page_is_told_that_it_stays() {
         let head = client.send(Method::HEAD, path, None, &[]).await.expect(200);
         assert_eq!((head.text().as_str(), head.header("etag")), ("", Some(tag.as_str())));
         ada.patch("/api/profile/", json!({ "bio": path })).await.expect(200);
-        within(SOON, "the tag is another", async || {
+        within_a_second("the tag is another", async || {
             let reply = client.send(Method::GET, path, None, &[("If-None-Match", &tag)]).await;
             if reply.status == 200 { Ok(()) } else { Err(reply.status.to_string()) }
         })

@@ -160,3 +160,37 @@ async fn what_a_friend_earned_outlives_the_referrer() {
     assert_eq!(stats["rewards"]["credits"], "5.00");
     app.check_ledger().await;
 }
+
+/// Either side reads what is not decided yet, why, and when it will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_said_with_its_reason_and_its_time() {
+    let app = TestApp::api_with(|settings| {
+        settings.set("REFERRAL_HOLD", "24h");
+    })
+    .await;
+    let waiting =
+        async |client: &Client| client.get("/api/rewards/").await.expect(200).json()["waiting"].clone();
+    let ada = app.member("ada").await;
+    let nothing = json!({ "pending": 0, "in_review": 0, "own": null });
+    assert_eq!(waiting(&ada).await, nothing);
+    app.register("bob", Some(&app.code_of(&ada).await)).await.expect(201);
+    let bob = app.login("bob").await;
+    assert_eq!(waiting(&ada).await, json!({ "pending": 1, "in_review": 0, "own": null }));
+    let listed = ada.get("/api/referrals/").await.json()["items"][0].clone();
+    let own = waiting(&bob).await["own"].clone();
+    for field in ["id", "status", "reason", "qualifies_at"] {
+        assert_eq!(own[field], listed[field], "both sides read the same {field}");
+    }
+    assert_eq!((&own["status"], &own["reason"]), (&json!("pending"), &json!("awaiting_verification")));
+
+    let reviewed = "UPDATE referrals SET status = 'review', reason = 'under_review';
+                    UPDATE referral_counters SET pending = 0, review = 1 WHERE pending = 1";
+    app.database.batch_execute(reviewed).await.unwrap();
+    assert_eq!(waiting(&ada).await, json!({ "pending": 0, "in_review": 1, "own": null }));
+    assert_eq!(waiting(&bob).await["own"]["reason"], "under_review");
+    let decided =
+        "UPDATE referrals SET status = 'rejected', reason = 'rejected_by_manager', settled_at = now();
+                   UPDATE referral_counters SET review = 0, rejected = 1 WHERE review = 1";
+    app.database.batch_execute(decided).await.unwrap();
+    assert_eq!(waiting(&bob).await, nothing, "what is decided waits no more");
+}

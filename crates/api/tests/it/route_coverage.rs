@@ -114,6 +114,9 @@ fn settled(reply: &Reply) -> (u16, Option<String>, Value) {
         members.remove("data");
         // Lists of what these very calls did: sessions, events.
         members.remove("items");
+        // Of one's page, which each of them changes.
+        members.remove("version");
+        members.remove("updated_at");
     }
     (reply.status, reply.header("location").map(str::to_owned), body)
 }

@@ -2,6 +2,7 @@
 //! answers must have in common.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use api::routes::Row;
 use reqwest::Method;
@@ -36,7 +37,20 @@ pub(crate) async fn buy_premium(app: &TestApp, username: &str, client: &Client) 
 }
 
 /// How soon a change of a page must show everywhere.
-pub(crate) const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(1);
+
+/// Asks for a page again and again until it shows what was just done. Whoever asks a second later or more must see it.
+pub(crate) async fn within_a_second<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let done = Instant::now();
+    loop {
+        let asked = done.elapsed();
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(last) => assert!(asked < SOON, "asked {asked:?} after it was done: {what}; at last: {last}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
 
 /// Adds a link; returns what was made.
 pub(crate) async fn add_link(client: &Client, title: &str) -> Value {

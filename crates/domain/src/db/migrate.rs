@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel::migration::{Migration as _, MigrationSource as _};
 use diesel::pg::Pg;
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -22,7 +22,7 @@ const LOCK: &str = "SELECT pg_advisory_lock(7236115)";
 /// Brings the database at `url` to this release's schema, and returns the names of the migrations that were run. Several
 /// processes may do so at once: one does the work, the others wait for it.
 pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
-    let mut connection = AsyncPgConnection::establish(url.expose_secret()).await?;
+    let mut connection = super::open(url.expose_secret()).await?;
     connection.batch_execute(LOCK).await?;
     // The lock goes with the connection.
     tokio::task::spawn_blocking(move || {
@@ -66,7 +66,7 @@ async fn pending_in_time(url: &SecretString) -> anyhow::Result<Vec<String>> {
 
 /// The names of this release's migrations that the database at `url` lacks.
 async fn pending(url: &SecretString) -> anyhow::Result<Vec<String>> {
-    let connection = AsyncPgConnection::establish(url.expose_secret()).await?;
+    let connection = super::open(url.expose_secret()).await?;
     tokio::task::spawn_blocking(move || {
         let mut harness = AsyncMigrationHarness::new(connection);
         let pending = harness.pending_migrations(MIGRATIONS).map_err(anyhow::Error::from_boxed)?;

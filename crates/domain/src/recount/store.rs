@@ -43,6 +43,39 @@ const TALLIES_OFF: &str = "
     WHERE coalesce(t.granted, 0) <> coalesce(g.granted, 0)
     ORDER BY referrer_id, rule_key, month";
 
+/// What the days of referrers should say, by what is there.
+macro_rules! days_of {
+    ($referrers:literal) => {
+        concat!(
+            "SELECT user_id, day, sum(registrations)::bigint AS registrations, sum(successful)::bigint AS successful FROM (
+                 SELECT referrer_id AS user_id, (date_referred AT TIME ZONE 'UTC')::date AS day, 1 AS registrations, 0 AS successful
+                 FROM referrals WHERE referrer_id ", $referrers, "
+                 UNION ALL
+                 SELECT referrer_id, (settled_at AT TIME ZONE 'UTC')::date, 0, 1
+                 FROM referrals WHERE referrer_id ", $referrers, " AND status = 'successful') AS moves GROUP BY 1, 2"
+        )
+    };
+}
+
+const DAYS_OFF: &str = concat!(
+    "SELECT user_id, format('on %s: counted %s registrations and %s that count, there are %s and %s', day,
+                coalesce(d.registrations, 0), coalesce(d.successful, 0), coalesce(r.registrations, 0), coalesce(r.successful, 0)) AS line
+     FROM (SELECT * FROM referral_days WHERE user_id = ANY($1)) d
+     FULL JOIN (", days_of!("= ANY($1)"), ") r USING (user_id, day)
+     WHERE (coalesce(d.registrations, 0), coalesce(d.successful, 0)) <> (coalesce(r.registrations, 0), coalesce(r.successful, 0))
+     ORDER BY user_id, day"
+);
+
+/// Visits have no rows of their own, and stay.
+const SET_DAYS: &str = concat!(
+    "WITH there AS (", days_of!("= $1"), "),
+     gone AS (UPDATE referral_days d SET registrations = 0, successful = 0
+              WHERE user_id = $1 AND NOT EXISTS (SELECT FROM there WHERE there.day = d.day))
+     INSERT INTO referral_days (user_id, day, registrations, successful)
+     SELECT user_id, day, registrations, successful FROM there
+     ON CONFLICT (user_id, day) DO UPDATE SET registrations = excluded.registrations, successful = excluded.successful"
+);
+
 const SET_COUNTERS: &str = "
     UPDATE referral_counters c SET (pending, review, successful, rejected, expired, reversed, version) =
         (SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'review'),
@@ -93,6 +126,10 @@ pub(super) async fn tallies_off(tx: &mut Tx, ids: &[Uuid]) -> QueryResult<Vec<(U
     off(tx, TALLIES_OFF, ids).await
 }
 
+pub(super) async fn days_off(tx: &mut Tx, ids: &[Uuid]) -> QueryResult<Vec<(Uuid, String)>> {
+    off(tx, DAYS_OFF, ids).await
+}
+
 /// Locks a user's counters, and makes them when they are missing.
 pub(super) async fn lock_counters(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
     diesel::insert_into(counters::table)
@@ -112,5 +149,10 @@ pub(super) async fn set_counters(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> 
 
 pub(super) async fn set_tallies(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
     sql_query(SET_TALLIES).bind::<SqlUuid, _>(user_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+pub(super) async fn set_days(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
+    sql_query(SET_DAYS).bind::<SqlUuid, _>(user_id).execute(&mut **tx).await?;
     Ok(())
 }

@@ -109,8 +109,10 @@ pub async fn rule(
     let mut tx = Tx::begin(pool).await?;
     let pair = super::store::pair_of(&mut tx, referral_id).await?.ok_or(RulingError::NoSuchReferral)?;
     super::store::lock_sides(&mut tx, pair.referrer_id, pair.referred_id).await?;
-    let (stands, cleared) = store::lock(&mut tx, referral_id).await?.ok_or(RulingError::NoSuchReferral)?;
-    let Some(to) = target(verdict, stands, cleared).map_err(|()| RulingError::Conflict(stands))? else {
+    let standing = store::lock(&mut tx, referral_id).await?.ok_or(RulingError::NoSuchReferral)?;
+    let stands = standing.status;
+    let Some(to) = target(verdict, stands, standing.cleared).map_err(|()| RulingError::Conflict(stands))?
+    else {
         return Ok(Ruled { status: stands, changed: Vec::new() });
     };
     let public = public_reason(verdict, policy);
@@ -124,6 +126,9 @@ pub async fn rule(
     let moves = [(pair.referrer_id, Some(stands), Some(to), 1), (pair.referred_id, None, None, 0)];
     let counters = super::store::count(&mut tx, now, &moves).await?;
     if verdict == Verdict::Reverse {
+        // It counts no more, on no day: nor on the leaderboard of that week.
+        let day = standing.settled_at.unwrap_or(now).date_naive();
+        super::store::count_day(&mut tx, pair.referrer_id, day, 0, -1).await?;
         rewards::reverse_referral(&mut tx, now, referral_id, reason).await?;
     }
     tx.commit().await?;

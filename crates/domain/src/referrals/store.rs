@@ -216,7 +216,8 @@ pub(super) async fn count(tx: &mut Tx, now: DateTime<Utc>, moves: &[Move]) -> Qu
     Ok(rows)
 }
 
-async fn count_day(
+/// Adds to the figures of a day.
+pub(super) async fn count_day(
     tx: &mut Tx,
     user_id: Uuid,
     day: NaiveDate,
@@ -379,20 +380,10 @@ pub(super) async fn count_visit(
     Ok(())
 }
 
-pub(super) async fn list(
-    connection: &mut Connection,
-    now: DateTime<Utc>,
-    referrer_id: Uuid,
-    status: Option<ReferralStatus>,
-    after: Option<Cursor>,
-    limit: i64,
-) -> QueryResult<Vec<ReferralView>> {
-    let mut query = referrals::table
-        .inner_join(users::table.on(users::id.eq(referrals::referred_user_id)))
-        .filter(referrals::referrer_id.eq(referrer_id))
-        .order((referrals::date_referred.desc(), referrals::id.desc()))
-        .limit(limit)
-        .select((
+/// Referrals with whom they brought, as [`ViewRow`]s.
+macro_rules! views {
+    () => {
+        referrals::table.inner_join(users::table.on(users::id.eq(referrals::referred_user_id))).select((
             referrals::id,
             users::username,
             users::deleted_at,
@@ -404,6 +395,41 @@ pub(super) async fn list(
             referrals::qualifies_at,
             referrals::settled_at,
         ))
+    };
+}
+
+/// The referral that brought this user, while it is not decided.
+pub(super) async fn undecided_own(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+) -> QueryResult<Option<ReferralView>> {
+    let undecided = [ReferralStatus::Pending.as_str(), ReferralStatus::Review.as_str()];
+    let row: Option<ViewRow> = views!()
+        .filter(referrals::referred_user_id.eq(user_id).and(referrals::status.eq_any(undecided)))
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(row.map(|row| row.view(now)))
+}
+
+pub(super) async fn undecided_counts(connection: &mut Connection, user_id: Uuid) -> QueryResult<(i64, i64)> {
+    let row = counters::table.find(user_id).select((counters::pending, counters::review));
+    Ok(row.first(connection).await.optional()?.unwrap_or_default())
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    referrer_id: Uuid,
+    status: Option<ReferralStatus>,
+    after: Option<Cursor>,
+    limit: i64,
+) -> QueryResult<Vec<ReferralView>> {
+    let mut query = views!()
+        .filter(referrals::referrer_id.eq(referrer_id))
+        .order((referrals::date_referred.desc(), referrals::id.desc()))
+        .limit(limit)
         .into_boxed();
     if let Some(status) = status {
         query = query.filter(referrals::status.eq(status.as_str()));

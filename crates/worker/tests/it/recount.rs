@@ -27,6 +27,8 @@ async fn l7_l8_counters_that_are_off_are_named_and_mended() {
     desk.sql(&format!(
         "UPDATE referral_counters SET successful = 99 WHERE user_id = '{0}';
          DELETE FROM referral_counters WHERE user_id = '{1}';
+         UPDATE referral_days SET registrations = 9, successful = 0;
+         INSERT INTO referral_days (user_id, day, visits, successful) VALUES ('{1}', '2026-01-01', 4, 3);
          UPDATE reward_tallies SET granted = 7 WHERE rule_key = 'per_referral.referred.credits';
          INSERT INTO reward_tallies VALUES ('{1}', 'gone', '2026-01-01', 3)",
         ada.id, friends[0].id
@@ -44,6 +46,11 @@ async fn l7_l8_counters_that_are_off_are_named_and_mended() {
     assert!(report.contains("the counters of 2 were off and are mended"), "{report}");
     desk.check_ledger().await;
     assert_eq!(recount(&desk, &["--dry-run"]).await.1, Some(0));
+    assert_eq!(
+        desk.count("referral_days WHERE visits = 4 AND successful = 0").await,
+        1,
+        "visits are left alone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

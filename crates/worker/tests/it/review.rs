@@ -66,7 +66,12 @@ async fn standing(desk: &Desk, name: &str, ada: &Account, state: ReferralStatus,
         }
         ReferralStatus::Expired => {
             desk.sql(&format!(
-                "UPDATE referrals SET date_referred = date_referred - interval '31 days' WHERE id = '{}'",
+                "UPDATE referrals SET date_referred = date_referred - interval '31 days' WHERE id = '{0}';
+                 UPDATE referral_days d SET registrations = registrations - 1 FROM referrals r
+                 WHERE r.id = '{0}' AND user_id = referrer_id AND day = (date_referred + interval '31 days')::date;
+                 INSERT INTO referral_days (user_id, day, registrations)
+                 SELECT referrer_id, date_referred::date, 1 FROM referrals WHERE id = '{0}'
+                 ON CONFLICT (user_id, day) DO UPDATE SET registrations = referral_days.registrations + 1",
                 friend.referral
             ))
             .await;

@@ -18,6 +18,12 @@ INSERT INTO referrals (id, referrer_id, referred_user_id, date_referred, status,
            CASE WHEN u % 100 = 7 THEN 'reversed' ELSE 'successful' END, 'qualified', pg_temp.at(u), pg_temp.at(u)
     FROM chunk WHERE u > 0;
 
+INSERT INTO referral_days (user_id, day, registrations, successful)
+    SELECT pg_temp.id('00000001', (u - 1) / 10), (pg_temp.at(u) AT TIME ZONE 'UTC')::date, count(*), count(*) FILTER (WHERE u % 100 <> 7)
+    FROM chunk WHERE u > 0 GROUP BY 1, 2
+    ON CONFLICT (user_id, day) DO UPDATE SET registrations = referral_days.registrations + excluded.registrations,
+                                             successful = referral_days.successful + excluded.successful;
+
 -- The rewards of the referral of u: prefix 10 for the referrer, 11 for u, 12 and 13 for the referrer's milestones.
 CREATE TEMPORARY TABLE grants AS
     SELECT side.prefix, u, side.beneficiary, side.reward_type, side.amount, side.milestone, rule.id AS rule_id,

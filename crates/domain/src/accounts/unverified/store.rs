@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use crate::audit::Event;
 use crate::db::{Connection, Tx};
-use crate::schema::{ledger_entries, referrals, rewards, security_events as events, sessions, users};
+use crate::schema::{
+    identities, ledger_entries, referrals, rewards, security_events as events, sessions, users,
+};
 
 /// Accounts that nothing speaks for.
 macro_rules! abandoned {
@@ -17,6 +19,10 @@ macro_rules! abandoned {
             .filter(users::email_verified_at.is_null().and(users::created_at.lt($before)))
             .filter(users::deleted_at.is_null().and(users::blocked_at.is_null()).and(users::role.eq("user")))
             .filter(not(exists(sessions::table.filter(sessions::user_id.eq(users::id)))))
+            .filter(not(exists(
+                identities::table
+                    .filter(identities::user_id.eq(users::id).and(identities::last_used_at.ge($before))),
+            )))
             .filter(not(exists(
                 events::table
                     .filter(events::user_id.eq(users::id.nullable()))

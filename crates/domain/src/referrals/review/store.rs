@@ -88,16 +88,26 @@ macro_rules! reviewed {
     };
 }
 
-/// Where a referral stands and whether a manager let it pass; locked.
-pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<(ReferralStatus, bool)>> {
-    let row: Option<(String, bool)> = referrals::table
+/// Where a referral stands.
+pub(super) struct Standing {
+    pub(super) status: ReferralStatus,
+    /// Whether a manager let it pass.
+    pub(super) cleared: bool,
+    pub(super) settled_at: Option<DateTime<Utc>>,
+}
+
+/// Where a referral stands; locked.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Standing>> {
+    let row: Option<(String, bool, Option<DateTime<Utc>>)> = referrals::table
         .find(id)
-        .select((referrals::status, referrals::cleared_at.is_not_null()))
+        .select((referrals::status, referrals::cleared_at.is_not_null(), referrals::settled_at))
         .for_update()
         .first(&mut **tx)
         .await
         .optional()?;
-    Ok(row.and_then(|(status, cleared)| Some((ReferralStatus::parse(&status)?, cleared))))
+    Ok(row.and_then(|(status, cleared, settled_at)| {
+        Some(Standing { status: ReferralStatus::parse(&status)?, cleared, settled_at })
+    }))
 }
 
 pub(super) async fn clear(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {

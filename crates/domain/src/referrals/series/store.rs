@@ -19,7 +19,7 @@ pub struct Day {
     pub visits: i64,
     /// Accounts that were made with it.
     pub registrations: i64,
-    /// Referrals that came to count on this day.
+    /// Referrals that came to count on this day, and still do.
     pub successful: i64,
 }
 

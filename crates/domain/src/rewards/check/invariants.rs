@@ -131,7 +131,20 @@ pub const INVARIANTS: [Invariant; 9] = [
                       FROM referrals GROUP BY 1) r USING (user_id)
                 WHERE c.pending IS NULL OR c.pending <> coalesce(r.pending, 0) OR c.review <> coalesce(r.review, 0)
                    OR c.successful <> coalesce(r.successful, 0) OR c.rejected <> coalesce(r.rejected, 0)
-                   OR c.expired <> coalesce(r.expired, 0) OR c.reversed <> coalesce(r.reversed, 0)",
+                   OR c.expired <> coalesce(r.expired, 0) OR c.reversed <> coalesce(r.reversed, 0)
+                UNION ALL
+                SELECT format('referrer %s on %s: counted %s registrations and %s that count, rows %s and %s', user_id, day,
+                        coalesce(d.registrations, 0), coalesce(d.successful, 0), coalesce(r.registrations, 0), coalesce(r.successful, 0))
+                FROM referral_days d
+                FULL JOIN (SELECT user_id, day, sum(registrations) AS registrations, sum(successful) AS successful
+                      FROM (SELECT referrer_id AS user_id, (date_referred AT TIME ZONE 'UTC')::date AS day,
+                                1 AS registrations, 0 AS successful FROM referrals
+                            UNION ALL
+                            SELECT referrer_id, (settled_at AT TIME ZONE 'UTC')::date, 0, 1
+                            FROM referrals WHERE status = 'successful') AS moves
+                      GROUP BY 1, 2) r USING (user_id, day)
+                WHERE coalesce(d.registrations, 0) <> coalesce(r.registrations, 0)
+                   OR coalesce(d.successful, 0) <> coalesce(r.successful, 0)",
     },
     Invariant {
         id: "L9",

@@ -15,7 +15,9 @@ impl Desk {
     pub(crate) async fn reverse(&self, referral: Uuid) -> Vec<Reversal> {
         self.sql(&format!(
             "WITH moved AS (UPDATE referrals SET status = 'reversed', reason = 'reversed_by_manager'
-                            WHERE id = '{referral}' AND status = 'successful' RETURNING referrer_id)
+                            WHERE id = '{referral}' AND status = 'successful' RETURNING referrer_id, settled_at),
+                  its_day AS (UPDATE referral_days SET successful = successful - 1 FROM moved
+                              WHERE user_id = referrer_id AND day = (settled_at AT TIME ZONE 'UTC')::date)
              UPDATE referral_counters SET successful = successful - 1, reversed = reversed + 1
              FROM moved WHERE user_id = moved.referrer_id"
         ))
