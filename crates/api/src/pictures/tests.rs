@@ -54,7 +54,7 @@ fn crc(bytes: &[u8]) -> u32 {
     })
 }
 
-fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let named = [&name[..], data].concat();
     let length = u32::try_from(data.len()).unwrap().to_be_bytes();
     [&length[..], &named, &crc(&named).to_be_bytes()].concat()
@@ -65,7 +65,7 @@ fn claiming(width: u32, height: u32) -> Vec<u8> {
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
     let signature = b"\x89PNG\r\n\x1a\n".to_vec();
     let data = [0x78, 0x9c, 0x63, 0x60, 0x18, 0x05, 0x00];
-    [signature, chunk(b"IHDR", &header), chunk(b"IDAT", &data), chunk(b"IEND", &[])].concat()
+    [signature, chunk(*b"IHDR", &header), chunk(*b"IDAT", &data), chunk(*b"IEND", &[])].concat()
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn h1_few_bytes_that_unpack_to_many_are_refused_at_once() {
     let start = zlib.windows(4).position(|part| part == b"IDAT").unwrap() + 4;
     let packed = zlib[start..].to_vec();
     let good = file(halves(10, 10), ImageFormat::Png);
-    let comment = chunk(b"zTXt", &[b"Comment\0\0", &packed[..]].concat());
+    let comment = chunk(*b"zTXt", &[b"Comment\0\0", &packed[..]].concat());
     let bomb = [&good[..33], &comment, &good[33..]].concat();
     // Refused, or read without the comment; either way quickly, and within the bound of memory.
     let _ = avatar(&bomb);
@@ -181,11 +181,10 @@ fn h1_few_bytes_that_unpack_to_many_are_refused_at_once() {
 
 #[test]
 fn the_most_pixels_allowed_are_done_in_time() {
-    let begun = Instant::now();
     let bytes = file(halves(4_096, 4_096), ImageFormat::Jpeg);
-    let made = begun.elapsed();
+    let begun = Instant::now();
     assert_eq!(seen(&avatar(&bytes).unwrap()).dimensions(), (400, 400));
-    assert!(begun.elapsed() - made < Duration::from_secs(10), "{:?}", begun.elapsed() - made);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -246,7 +245,7 @@ fn h7_what_hides_in_or_behind_a_picture_is_not_stored() {
     // A comment within the file.
     let good = file(halves(64, 64), ImageFormat::Png);
     let commented =
-        [&good[..33], &chunk(b"tEXt", &[b"Comment\0", &script[..]].concat()), &good[33..]].concat();
+        [&good[..33], &chunk(*b"tEXt", &[b"Comment\0", &script[..]].concat()), &good[33..]].concat();
     let picture = avatar(&commented).unwrap();
     assert!(!picture.body.windows(script.len()).any(|part| part == script));
     assert_eq!(seen(&picture).dimensions(), seen(&picture).view(0, 0, 400, 400).dimensions());
