@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
 use chrono::{DateTime, Utc};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use domain::audit::{Actor, Trace};
 use domain::db::Pool;
@@ -31,7 +32,7 @@ pub(crate) struct PageOf {
     /// Whose page.
     username: String,
     /// Why, for the audit record and the owner.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Link {
     /// The id of the link.
     link_id: Uuid,
     /// Why, for the audit record and the owner.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
 }
 
@@ -52,7 +53,7 @@ pub(crate) struct DomainName {
     #[arg(value_parser = BlockedDomain::parse)]
     domain: BlockedDomain,
     /// Why, for the audit record.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
 }
 

@@ -27,7 +27,7 @@ impl BlockedDomain {
     /// what one folds, the other folds.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         let text = text.trim().trim_end_matches('.');
-        if text.is_empty() || text.starts_with('.') || text.contains("..") {
+        if text.is_empty() || text.starts_with('.') || text.contains("..") || text.contains('*') {
             return Err(DomainError);
         }
         let host = Host::parse(text).map_err(|_| DomainError)?.to_string();
