@@ -13,6 +13,7 @@ mod store;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::accounts::Username;
 use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{self, Connection, DbError, Pool, Tx};
 use crate::page::Cursor;
@@ -82,8 +83,8 @@ impl Ground {
 /// What somebody says of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Complaint<'a> {
-    /// Whose page, as typed.
-    pub username: &'a str,
+    /// Whose page.
+    pub username: &'a Username,
     /// What is wrong with it.
     pub ground: Ground,
     /// In words.
@@ -152,7 +153,7 @@ impl From<db::QueryError> for ModerationError {
 pub async fn disable_page(
     pool: &Pool,
     now: DateTime<Utc>,
-    username: &str,
+    username: &Username,
     decision: Decision<'_>,
     trace: &Trace,
 ) -> Result<bool, ModerationError> {
@@ -163,7 +164,7 @@ pub async fn disable_page(
 pub async fn enable_page(
     pool: &Pool,
     now: DateTime<Utc>,
-    username: &str,
+    username: &Username,
     decision: Decision<'_>,
     trace: &Trace,
 ) -> Result<bool, ModerationError> {
@@ -173,7 +174,7 @@ pub async fn enable_page(
 async fn set_page(
     pool: &Pool,
     now: DateTime<Utc>,
-    username: &str,
+    username: &Username,
     decision: Decision<'_>,
     down: bool,
     trace: &Trace,

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
+use domain::accounts::Username;
 use domain::audit::{Actor, Trace};
 use domain::db::Pool;
 use domain::moderation::{self, BlockedDomain, Decision};
@@ -30,7 +31,8 @@ pub(crate) enum Moderation {
 #[derive(Args)]
 pub(crate) struct PageOf {
     /// Whose page.
-    username: String,
+    #[arg(value_parser = Username::parse)]
+    username: Username,
     /// Why, for the audit record and the owner.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,

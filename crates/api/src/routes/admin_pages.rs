@@ -1,6 +1,7 @@
 //! `/api/admin/pages/` and `/api/admin/links/`: managers take pages and links down, and put them up again.
 
 use actix_web::{HttpResponse, web};
+use domain::accounts::Username;
 use domain::audit::Actor;
 use domain::moderation::{self, Decision};
 use utoipa::ToSchema;
@@ -10,7 +11,7 @@ use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::Fields;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Why a page or a link is taken down or put up.
 #[derive(ToSchema)]
@@ -41,7 +42,9 @@ pub(super) async fn disable(
     let reason = fields.text("reason", LONGEST_REASON);
     let reason = fields.finish(reason)?;
     let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    if moderation::disable_page(&state.pool, state.clock.now(), &username, decision, &traced.0).await? {
+    if moderation::disable_page(&state.pool, state.clock.now(), &name_of(&username)?, decision, &traced.0)
+        .await?
+    {
         tracing::info!("a manager took a page down");
     }
     Ok(HttpResponse::NoContent().finish())
@@ -65,7 +68,9 @@ pub(super) async fn enable(
     let reason = fields.text("reason", LONGEST_REASON);
     let reason = fields.finish(reason)?;
     let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    if moderation::enable_page(&state.pool, state.clock.now(), &username, decision, &traced.0).await? {
+    if moderation::enable_page(&state.pool, state.clock.now(), &name_of(&username)?, decision, &traced.0)
+        .await?
+    {
         tracing::info!("a manager put a page up again");
     }
     Ok(HttpResponse::NoContent().finish())
@@ -119,4 +124,9 @@ pub(super) async fn enable_link(
         tracing::info!(link_id = %id, "a manager put a link up again");
     }
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// The name in a path. What is none names nobody.
+fn name_of(text: &str) -> Result<Username, Problem> {
+    Username::parse(text).map_err(|_| Problem::new(Code::NotFound))
 }

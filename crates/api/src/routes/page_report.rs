@@ -1,6 +1,7 @@
 //! `POST /api/u/{username}/report/`: anybody says what is wrong with a page.
 
 use actix_web::{HttpResponse, web};
+use domain::accounts::Username;
 use domain::moderation::{self, Complaint as Report, Ground};
 use utoipa::ToSchema;
 
@@ -56,7 +57,10 @@ pub(super) async fn post(
         fields.parse_optional("detail", |text| check_line(text, LONGEST_DETAIL).map(|()| text.to_owned()));
     let (ground, detail) = fields.finish((ground, detail))?;
     throttle.admit("").await?;
-    let report = Report { username: &username, ground, detail: detail.as_deref() };
-    moderation::report(&state.pool, state.clock.now(), report, &traced.0).await?;
+    // What is no name has no page, which is not told either.
+    if let Ok(username) = Username::parse(&username) {
+        let report = Report { username: &username, ground, detail: detail.as_deref() };
+        moderation::report(&state.pool, state.clock.now(), report, &traced.0).await?;
+    }
     Ok(HttpResponse::Accepted().finish())
 }

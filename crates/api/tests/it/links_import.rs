@@ -60,7 +60,7 @@ async fn lists_of_every_format_are_tried_first_and_then_taken() {
             "html",
             HTML,
             vec!["1 One", "2 no-title.example"],
-            vec!["1 invalid_url", "2 duplicate", "2 invalid_url"],
+            vec!["1 invalid_url", "2 invalid_url", "2 duplicate"],
         ),
     ] {
         let client = with_page(&app, name).await;

@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::{Complaint, State};
+use crate::accounts::Username;
 use crate::db::{Connection, Tx, beginning_with};
 use crate::page::Cursor;
 use crate::schema::{blocked_domains, is_blocked_url, links, page_reports as reports, profiles, users};
@@ -57,7 +58,7 @@ pub(super) async fn insert_report(
 ) -> QueryResult<()> {
     let page = users::table
         .left_join(profiles::table.on(profiles::user_id.eq(users::id)))
-        .filter(users::username.eq(complaint.username.to_lowercase()))
+        .filter(users::username.eq(complaint.username.as_str()))
         .filter(users::deleted_at.is_null().and(users::blocked_at.is_null()))
         .filter(users::email_verified_at.is_not_null())
         .filter(profiles::disabled_at.is_null())
@@ -124,9 +125,9 @@ pub(super) async fn list_reports(
 }
 
 /// A live account by its name.
-pub(super) async fn find_user(tx: &mut Tx, username: &str) -> QueryResult<Option<Uuid>> {
+pub(super) async fn find_user(tx: &mut Tx, username: &Username) -> QueryResult<Option<Uuid>> {
     users::table
-        .filter(users::username.eq(username.to_lowercase()).and(users::deleted_at.is_null()))
+        .filter(users::username.eq(username.as_str()).and(users::deleted_at.is_null()))
         .select(users::id)
         .first(&mut **tx)
         .await
