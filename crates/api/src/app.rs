@@ -17,6 +17,7 @@ use crate::auth::handoff::Handoffs;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
+use crate::clicks::Clicks;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
@@ -26,6 +27,7 @@ use crate::passwords::Breaches;
 use crate::pictures::Studio;
 use crate::problem::Problem;
 use crate::published::{self, Pages};
+use crate::routes::Targets;
 use crate::streams::Streams;
 
 /// Connections for limits, in a process.
@@ -71,6 +73,10 @@ pub struct State {
     pub(crate) pictures: Pictures,
     /// Where pictures are worked on.
     pub studio: Studio,
+    /// Where links lead.
+    pub targets: Targets,
+    /// Clicks and views, on their way to be counted.
+    pub clicks: Clicks,
     /// Answers that stay open.
     pub streams: Streams,
     draining: AtomicBool,
@@ -95,6 +101,7 @@ impl State {
             config.api_replicas,
         );
         let hasher = Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?;
+        let clicks = Clicks::new(&config, clock.clone(), pool.clone(), redis.clone());
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
             cookies,
@@ -109,6 +116,8 @@ impl State {
             published: published::room(),
             pictures: crate::pages::pictures_room(),
             studio: Studio::default(),
+            targets: Targets::new(),
+            clicks,
             streams: Streams::default(),
             clock,
             cache,

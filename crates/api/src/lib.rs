@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cache;
+pub mod clicks;
 pub mod client_ip;
 pub mod config;
 pub mod cursor;
