@@ -37,21 +37,25 @@ async fn v4_public_answers_hold_no_address_no_id_and_no_word_of_who_has_confirme
     assert!(secrets.len() >= 6);
     secrets.push("hidden.invalid".to_owned());
 
-    let codes = [("confirmed", app.code_of(&ada).await), ("not confirmed", app.code_of(&unverified).await)];
+    let (ada, two) = (app.code_of(&ada).await, app.code_of(&unverified).await);
+    // Whose name and code are asked for. Only who has confirmed has a page; who has not is like somebody who is not there.
+    let everybody = [("qzx-one", &ada), ("qzx-two", &two)];
+    let pages = [("qzx-one", &ada), ("qzx-two", &two), ("qzx-six", &two)];
     let rows = table().into_iter().filter(|row| row.access == Access::Public && method(row) == Method::GET);
     let mut seen = 0;
     for row in rows.filter(|row| !row.development) {
         let mut replies = Vec::new();
-        for (who, code) in &codes {
-            let user = if *who == "confirmed" { "qzx-one" } else { "qzx-two" };
+        let of_page = row.path.contains("{username}");
+        for (user, code) in if of_page { &pages[..] } else { &everybody[..] } {
             let fill = |part: &str| match part {
-                "{code}" => code.clone(),
-                part if part.starts_with('{') => user.to_owned(),
+                "{code}" => (*code).clone(),
+                part if part.contains("{username}") => part.replace("{username}", user),
+                part if part.starts_with('{') => (*user).to_owned(),
                 part => part.to_owned(),
             };
             let path = row.path.split('/').map(fill).collect::<Vec<_>>().join("/");
             let reply = app.client().get(&path).await;
-            let said = said(&reply).replace(code, "CODE").replace(user, "USER");
+            let said = said(&reply).replace(*code, "CODE").replace(user, "USER");
             for secret in &secrets {
                 assert!(!said.contains(secret.as_str()), "{path} says {secret}: {said}");
             }
@@ -59,7 +63,10 @@ async fn v4_public_answers_hold_no_address_no_id_and_no_word_of_who_has_confirme
             seen += 1;
         }
         // The referral cookie is signed, and so differs with the code; all else is the same for both.
-        if row.path != "/r/{code}" {
+        if of_page {
+            assert_eq!(replies[0].0, 200, "{}", row.path);
+            assert!(replies[1] == replies[2], "{} tells who registered", row.path);
+        } else if row.path != "/r/{code}" {
             assert_eq!(replies[0], replies[1], "{} tells who has confirmed", row.path);
         }
     }

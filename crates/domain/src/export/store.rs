@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 30] = [
+pub(super) const SECTIONS: [(&str, &str); 31] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -140,6 +140,11 @@ pub(super) const SECTIONS: [(&str, &str); 30] = [
          FROM avatars WHERE user_id = $1
          UNION ALL SELECT '/thumbnails/' || encode(t.digest, 'hex'), t.content_type, octet_length(t.body), l.id
          FROM thumbnails t JOIN links l ON l.id = t.link_id WHERE l.user_id = $1 ORDER BY 4 NULLS FIRST",
+    ),
+    (
+        // What strangers wrote may name themselves.
+        "reports_of_the_page",
+        "SELECT id, reason, created_at, settled_at, outcome FROM page_reports WHERE user_id = $1 ORDER BY created_at, id",
     ),
     (
         "page_figures",
