@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test oidc-test contract jwks-test security bench bench-data migrate check-ledger recount doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security bench bench-data migrate check-ledger recount doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -31,6 +31,9 @@ e2e: ## the end-to-end tests only: several real processes, killed and cut off (T
 
 browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
 	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
+
+page-test: ## the public page in a real browser, in every theme (needs Node 20 and Chromium)
+	@deploy/dev/page-test
 
 oidc-test: ## signing in with an independent OpenID Provider (needs Node 20; npm brings the provider)
 	@deploy/dev/oidc-test

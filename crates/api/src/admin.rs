@@ -1,6 +1,8 @@
 //! `api admin`: what a programme manager does, from the command line. The record names the operator.
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
+mod moderation;
+
 use api::config::Config;
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
@@ -13,6 +15,8 @@ use domain::factors::{self, Reset};
 use domain::referrals::{self, Ruling, Verdict};
 use domain::rewards::{self, Adjustment, Amount};
 use uuid::Uuid;
+
+use moderation::Moderation;
 
 /// A command of `api admin`.
 #[derive(Subcommand)]
@@ -38,6 +42,8 @@ pub(crate) enum Admin {
     Block(Account),
     /// Lets an account in again.
     Unblock(Account),
+    #[command(flatten)]
+    Moderation(Moderation),
     /// Gives credits to an account, or takes some.
     Adjust(AdjustCommand),
 }
@@ -99,6 +105,7 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
+        Admin::Moderation(command) => moderation::run(&pool, now(), &command).await,
         Admin::Adjust(command) => adjust(&pool, &command).await,
     }
 }

@@ -17,6 +17,7 @@ use crate::auth::handoff::Handoffs;
 use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
+use crate::card::{self, Cards};
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
@@ -69,6 +70,8 @@ pub struct State {
     pub published: Pages,
     /// Pictures on them, likewise.
     pub(crate) pictures: Pictures,
+    /// What other sites show of public pages, likewise.
+    pub cards: Cards,
     /// Where pictures are worked on.
     pub studio: Studio,
     /// Answers that stay open.
@@ -108,6 +111,7 @@ impl State {
             breaches: Breaches::new(config.password_breach_url.as_ref())?,
             published: published::room(),
             pictures: crate::pages::pictures_room(),
+            cards: card::room(),
             studio: Studio::default(),
             streams: Streams::default(),
             clock,

@@ -41,6 +41,10 @@ pub struct Fields {
 #[derive(Debug)]
 pub struct OptionalFields(pub Fields);
 
+/// As [`Fields`], for the endpoint that takes whole link lists: up to [`IMPORT_LIMIT`](crate::config::IMPORT_LIMIT).
+#[derive(Debug)]
+pub struct LargeFields(pub Fields);
+
 impl Fields {
     /// No fields.
     fn none() -> Self {

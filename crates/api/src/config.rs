@@ -25,6 +25,10 @@ pub const BODY_LIMIT: u64 = 64 * 1024;
 /// The largest picture that is taken, in bytes: a photo of a telephone.
 pub const PICTURE_LIMIT: u64 = 5 * 1024 * 1024;
 
+/// The largest link list of elsewhere, in bytes as it is sent: an export with a picture in it may be larger, its links alone
+/// never are.
+pub const IMPORT_LIMIT: u64 = 1024 * 1024;
+
 /// The most links that a page could be allowed: an order of them all has to fit a body.
 pub const MOST_LINKS: u32 = 1_000;
 

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::{Shared, State};
+use crate::card::{Card, Palette};
 use crate::nearby::Nearby;
 use crate::pages as html;
 use crate::problem::Problem;
@@ -42,6 +43,8 @@ pub struct Published {
     pub html: Document,
     /// For programs.
     pub json: Document,
+    /// What other sites show of it.
+    pub card: Card,
 }
 
 /// One form of a page.
@@ -55,19 +58,18 @@ pub struct Document {
 
 impl Document {
     fn new(content_type: &'static str, policy: Option<&'static str>, body: Vec<u8>) -> Self {
-        // Hexadecimal digits in quotes are always a header value.
-        let tag = format!("\"{}\"", hex(Sha256::digest(&body).get(..12).unwrap_or_default()));
+        let tag = tag_of(&Sha256::digest(&body));
         Self {
             content_type: HeaderValue::from_static(content_type),
             policy: policy.map(HeaderValue::from_static),
             body: body.into(),
-            tag: HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+            tag,
         }
     }
 
     /// The answer: the page, or 304 for whoever has it.
     pub fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        let known = self.is_known(request);
+        let known = is_known(&self.tag, request);
         let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         answer.insert_header((header::ETAG, self.tag.clone())).insert_header((header::CACHE_CONTROL, KEEP));
         if let Some(policy) = &self.policy {
@@ -78,19 +80,51 @@ impl Document {
         }
         answer.insert_header((header::CONTENT_TYPE, self.content_type.clone())).body(self.body.clone())
     }
+}
 
-    fn is_known(&self, request: &HttpRequest) -> bool {
-        let Some(sent) = request.headers().get(header::IF_NONE_MATCH) else { return false };
-        // What browsers send: the tag as it was.
-        if sent == self.tag {
-            return true;
-        }
-        let tag = self.tag.to_str().ok().and_then(|tag| tag.parse::<EntityTag>().ok());
-        match (IfNoneMatch::parse(request), tag) {
-            (Ok(IfNoneMatch::Any), _) => true,
-            (Ok(IfNoneMatch::Items(tags)), Some(tag)) => tags.iter().any(|known| known.weak_eq(&tag)),
-            _ => false,
-        }
+/// The answer with a picture of a page, which `draw` makes for whoever has no such picture yet. `tag` is as different as the
+/// pictures are.
+pub async fn answer_picture<F>(
+    request: &HttpRequest,
+    content_type: &'static str,
+    tag: &[u8],
+    draw: impl FnOnce() -> F,
+) -> Result<HttpResponse, Problem>
+where
+    F: Future<Output = Result<Bytes, Problem>>,
+{
+    let tag = tag_of(tag);
+    let known = is_known(&tag, request);
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, KEEP))
+        // Anybody's page may show it.
+        .insert_header(("cross-origin-resource-policy", "cross-origin"));
+    if known {
+        return Ok(answer.finish());
+    }
+    let body = draw().await?;
+    Ok(answer.insert_header((header::CONTENT_TYPE, content_type)).body(body))
+}
+
+fn tag_of(digest: &[u8]) -> HeaderValue {
+    // Hexadecimal digits in quotes are always a header value.
+    let tag = format!("\"{}\"", hex(digest.get(..12).unwrap_or_default()));
+    HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+fn is_known(tag: &HeaderValue, request: &HttpRequest) -> bool {
+    let Some(sent) = request.headers().get(header::IF_NONE_MATCH) else { return false };
+    // What browsers send: the tag as it was.
+    if sent == tag {
+        return true;
+    }
+    let tag = tag.to_str().ok().and_then(|tag| tag.parse::<EntityTag>().ok());
+    match (IfNoneMatch::parse(request), tag) {
+        (Ok(IfNoneMatch::Any), _) => true,
+        (Ok(IfNoneMatch::Items(tags)), Some(tag)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        _ => false,
     }
 }
 
@@ -125,6 +159,13 @@ fn publish(state: &State, page: &PublicPage) -> Result<Published, Problem> {
         owner: page.owner,
         html: Document::new("text/html; charset=utf-8", Some(policy), html.into_bytes()),
         json: Document::new("application/json", None, json),
+        card: Card {
+            name: page.display_name.clone(),
+            username: page.username.clone(),
+            host: state.origin().split_once("://").map_or_else(String::new, |(_, host)| host.to_owned()),
+            palette: Palette::of(page.theme),
+            avatar: page.avatar.clone(),
+        },
     })
 }
 

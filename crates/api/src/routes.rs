@@ -6,8 +6,11 @@
 
 pub mod health;
 
+mod admin_pages;
 mod admin_referrals;
+mod admin_reports;
 mod admin_users;
+mod blocked_domains;
 mod discounts;
 mod docs;
 mod forgot_password;
@@ -16,6 +19,8 @@ mod jwks;
 mod leaderboard;
 mod link_thumbnail;
 mod links;
+mod links_export;
+mod links_import;
 mod links_order;
 mod login;
 mod login_factor;
@@ -27,6 +32,8 @@ mod me_factors;
 mod me_identities;
 mod oauth;
 mod openapi;
+mod page_pictures;
+mod page_report;
 mod profile;
 mod profile_avatar;
 mod proof;
@@ -231,6 +238,20 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
         Row::new(post.clone(), "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),
+        Row::new(get.clone(), "/api/u/{username}/card.png", Public, page_pictures::card),
+        Row::new(get.clone(), "/api/u/{username}/qr.svg", Public, page_pictures::qr_svg),
+        Row::new(get.clone(), "/api/u/{username}/qr.png", Public, page_pictures::qr_png),
+        Row::new(post.clone(), "/api/u/{username}/report/", Public, page_report::post)
+            .limited(policy::PAGE_REPORT),
+        Row::new(get.clone(), "/api/admin/reports/", Manager, admin_reports::get),
+        Row::new(post.clone(), "/api/admin/reports/{id}/dismiss/", Manager, admin_reports::dismiss),
+        Row::new(post.clone(), "/api/admin/pages/{username}/disable/", Manager, admin_pages::disable),
+        Row::new(post.clone(), "/api/admin/pages/{username}/enable/", Manager, admin_pages::enable),
+        Row::new(post.clone(), "/api/admin/links/{id}/disable/", Manager, admin_pages::disable_link),
+        Row::new(post.clone(), "/api/admin/links/{id}/enable/", Manager, admin_pages::enable_link),
+        Row::new(get.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::get),
+        Row::new(post.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::post),
+        Row::new(delete.clone(), "/api/admin/blocked-domains/{domain}/", Manager, blocked_domains::delete),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),
@@ -251,6 +272,8 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/links/", User, links::get),
         Row::new(post.clone(), "/api/links/", User, links::post),
         Row::new(put.clone(), "/api/links/order/", User, links_order::put),
+        Row::new(get.clone(), "/api/links/export/", User, links_export::get),
+        Row::new(post.clone(), "/api/links/import/", User, links_import::post).limited(policy::IMPORT),
         Row::new(get.clone(), "/api/links/{id}/", User, links::get_one),
         Row::new(patch, "/api/links/{id}/", User, links::patch),
         Row::new(delete.clone(), "/api/links/{id}/", User, links::delete),
@@ -356,7 +379,8 @@ mod tests {
             if row.path == "/" {
                 continue;
             }
-            let file = row.path == openapi::PATH || row.path.starts_with(docs::PATH);
+            let named = row.path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+            let file = named || row.path.starts_with(docs::PATH);
             assert_eq!(
                 row.path.ends_with('/'),
                 row.path.starts_with("/api/") && !file || row.path == docs::PATH,

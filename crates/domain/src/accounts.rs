@@ -395,6 +395,7 @@ async fn erase(
     pending::forget(tx, user_id, &address_hash).await?;
     crate::factors::forget(tx, user_id).await?;
     crate::identities::forget(tx, user_id).await?;
+    crate::moderation::forget(tx, user_id).await?;
     crate::pages::forget(tx, user_id).await?;
     referrals::close_for_deleted(tx, now, user_id).await?;
     rewards::forfeit_credits(tx, now, user_id).await?;

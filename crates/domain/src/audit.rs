@@ -117,6 +117,13 @@ events! {
     ReferralHeld = "referral_held", "A referral was laid before the managers.";
     ReferralReleased = "referral_released", "A referral went from the managers back to waiting.";
     ReferralReversed = "referral_reversed", "A referral that had counted was taken back.";
+    PageDisabled = "page_disabled", "The page was taken down.";
+    PageEnabled = "page_enabled", "The page was put up again.";
+    LinkDisabled = "link_disabled", "A link was taken down.";
+    LinkEnabled = "link_enabled", "A link was put up again.";
+    ReportDismissed = "report_dismissed", "A report of the page was found to have no ground.";
+    DomainBlocked = "domain_blocked", "No link leads to a domain any more: the reason begins with it.";
+    DomainUnblocked = "domain_unblocked", "Links may lead to a domain again: the reason begins with it.";
 }
 
 /// Something that happened.
@@ -128,7 +135,7 @@ pub struct Entry<'a> {
     pub actor: Actor,
     /// What.
     pub event: Event,
-    /// The session, factor, identity, referral or entry that it is about.
+    /// The session, factor, identity, referral, entry, link or report that it is about.
     pub subject_id: Option<Uuid>,
     /// Why, when somebody gave a reason.
     pub reason: Option<&'a str>,

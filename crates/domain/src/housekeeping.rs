@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, factors, identities, outbox, recovery, referrals, sessions};
+use crate::{accounts, audit, factors, identities, moderation, outbox, recovery, referrals, sessions};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -29,11 +29,13 @@ pub struct Purged {
     pub jobs: usize,
     /// Security events of more than a year ago.
     pub events: usize,
+    /// Reports of pages that were decided a year ago.
+    pub reports: usize,
 }
 
 /// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
-/// nobody confirmed as soon as they run out. Forgets the networks of security events and of registrations after 90 days and
-/// the events after a year.
+/// nobody confirmed as soon as they run out. Forgets the networks of security events, of registrations and of reports after 90
+/// days, and the events and the reports that were decided after a year.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     referrals::forget_networks(pool, now - NETWORKS_KEPT).await?;
@@ -47,5 +49,6 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
         registrations: accounts::purge_pending(pool, now).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
+        reports: moderation::purge(pool, now).await?,
     })
 }

@@ -13,6 +13,7 @@ pub mod export;
 pub mod factors;
 pub mod housekeeping;
 pub mod identities;
+pub mod moderation;
 pub mod outbox;
 pub mod page;
 pub mod pages;

@@ -443,6 +443,34 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    page_reports (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        reason -> Text,
+        detail -> Nullable<Text>,
+        network -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        settled_at -> Nullable<Timestamptz>,
+        outcome -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    blocked_domains (domain) {
+        domain -> Text,
+        id -> Uuid,
+        reason -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::define_sql_function! {
+    /// Whether an address leads to a blocked host, or to one below it.
+    fn is_blocked_url(url: diesel::sql_types::Nullable<diesel::sql_types::Text>) -> diesel::sql_types::Bool;
+}
+
+diesel::joinable!(page_reports -> users (user_id));
 diesel::joinable!(referral_counters -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 
@@ -480,4 +508,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     avatars,
     links,
     thumbnails,
+    page_reports,
+    blocked_domains,
 );

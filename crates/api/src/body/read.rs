@@ -13,9 +13,9 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 
-use super::{Fields, OptionalFields};
+use super::{Fields, LargeFields, OptionalFields};
 use crate::app::State;
-use crate::config::BODY_LIMIT;
+use crate::config::{BODY_LIMIT, IMPORT_LIMIT};
 use crate::problem::{Code, Problem};
 
 impl FromRequest for Fields {
@@ -23,13 +23,32 @@ impl FromRequest for Fields {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let checked = check_head(request.headers());
-        let time_out = State::of(request).map(|state| state.config.body_timeout);
-        let payload = payload.take();
-        Box::pin(async move {
-            checked?;
-            Fields::from_bytes(&read(payload, BODY_LIMIT, time_out?).await?)
-        })
+        Box::pin(fields(request, payload, BODY_LIMIT))
+    }
+}
+
+impl FromRequest for LargeFields {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let fields = fields(request, payload, IMPORT_LIMIT);
+        Box::pin(async move { fields.await.map(Self) })
+    }
+}
+
+/// The fields of a body of `limit` bytes at most.
+fn fields(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: u64,
+) -> impl Future<Output = Result<Fields, Problem>> + use<> {
+    let checked = check_head(request.headers(), limit);
+    let time_out = State::of(request).map(|state| state.config.body_timeout);
+    let payload = payload.take();
+    async move {
+        checked?;
+        Fields::from_bytes(&read(payload, limit, time_out?).await?)
     }
 }
 
@@ -50,11 +69,11 @@ impl FromRequest for OptionalFields {
 }
 
 /// What the headers alone tell about a body.
-fn check_head(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_head(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
     if !is_json(headers) {
         return Err(Problem::new(Code::UnsupportedMediaType).closing());
     }
-    check_length(headers, BODY_LIMIT)
+    check_length(headers, limit)
 }
 
 /// Refuses a body that announces more than `limit` bytes, before any of it is read.
@@ -175,7 +194,8 @@ mod tests {
     #[test]
     fn h1_a_length_over_the_limit_is_refused_before_reading() {
         let with_length = |length| {
-            check_head(&headers(&[("content-type", "application/json"), ("content-length", length)]))
+            let sent = headers(&[("content-type", "application/json"), ("content-length", length)]);
+            check_head(&sent, BODY_LIMIT)
         };
         assert!(with_length("65536").is_ok());
         assert_eq!(with_length("65537").unwrap_err().code(), Code::PayloadTooLarge);

@@ -107,12 +107,27 @@ pub const OAUTH_START: &[Policy] = &[Policy::new("oauth-start-address", By::Addr
 /// Coming back from an identity provider, which costs requests to it.
 pub const OAUTH_CALLBACK: &[Policy] = &[Policy::new("oauth-callback-address", By::Address, 60, minutes(5))];
 
+/// Reporting pages: each report is read by somebody.
+pub const PAGE_REPORT: &[Policy] = &[Policy::new("page-report-address", By::Address, 10, minutes(60))];
 /// Sending pictures, each of which costs a core for a while.
 pub const PICTURE: &[Policy] = &[Policy::new("picture-account", By::Subject, 60, minutes(60))];
 
+/// Reading link lists of elsewhere, each of which may be long.
+pub const IMPORT: &[Policy] = &[Policy::new("import-account", By::Subject, 60, minutes(60))];
+
 /// The lists that one route has for itself.
-pub const OF_ONE_ROUTE: &[&[Policy]] =
-    &[LOGIN, REGISTER, FORGOT_PASSWORD, REFERRAL_CODE, EMAIL_CHANGE, EXPORT, OAUTH_START, OAUTH_CALLBACK];
+pub const OF_ONE_ROUTE: &[&[Policy]] = &[
+    LOGIN,
+    REGISTER,
+    FORGOT_PASSWORD,
+    REFERRAL_CODE,
+    EMAIL_CHANGE,
+    EXPORT,
+    OAUTH_START,
+    OAUTH_CALLBACK,
+    PAGE_REPORT,
+    IMPORT,
+];
 
 /// The lists that several routes share, and one count with them.
 pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR, PICTURE];

@@ -31,9 +31,15 @@ fn canonical(path: &str) -> Option<String> {
     (slashed && path.len() > 1).then(|| path.strip_suffix('/').unwrap_or(path).to_owned())
 }
 
+/// The pictures of a page.
+const PICTURES: [&str; 3] = ["card.png", "qr.png", "qr.svg"];
+
 /// The files among the API's paths.
 fn is_file(path: &str) -> bool {
-    path == "/api/openapi.json" || path.strip_prefix("/api/docs/").is_some_and(|file| !file.is_empty())
+    let of_page = path.strip_prefix("/api/u/").and_then(|rest| rest.split_once('/'));
+    path == "/api/openapi.json"
+        || path.strip_prefix("/api/docs/").is_some_and(|file| !file.is_empty())
+        || of_page.is_some_and(|(_, file)| PICTURES.contains(&file))
 }
 
 #[cfg(test)]
@@ -46,6 +52,9 @@ mod tests {
             ("/api/login", Some("/api/login/")),
             ("/api/login/", None),
             ("/api/u/a.b", Some("/api/u/a.b/")),
+            ("/api/u/a.b/card.png", None),
+            ("/api/u/card.png", Some("/api/u/card.png/")),
+            ("/api/u/a/b/qr.svg", Some("/api/u/a/b/qr.svg/")),
             ("/api/openapi.json", None),
             ("/api/docs", Some("/api/docs/")),
             ("/api/docs/", None),

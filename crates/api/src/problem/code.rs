@@ -178,6 +178,7 @@ field_codes! {
     DuplicateField = "duplicate_field", "This field is given twice.";
     InvalidReferralCode = "invalid_referral_code", "There is no such referral code.";
     InvalidUrl = "invalid_url", "This is not an address that a link may have.";
+    BlockedDomain = "blocked_domain", "Links to this domain are not allowed here.";
     PremiumNeeded = "premium_needed", "This needs premium.";
     InvalidValue = "invalid_value", "This value is not one of those allowed.";
 }

@@ -9,6 +9,7 @@ use domain::accounts::{
 use domain::db::DbError;
 use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
+use domain::moderation::{DomainError, ModerationError};
 use domain::pages::{CreateError, EditError, LinkUrlError, ReorderError, SocialError, TextError};
 use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
@@ -17,6 +18,7 @@ use domain::sessions::{RefreshError, StartError};
 
 use super::{Code, FieldCode, Problem};
 use crate::body::Complaint;
+use crate::import::SourceError;
 use crate::pictures::PictureError;
 
 impl From<DbError> for Problem {
@@ -78,6 +80,15 @@ impl From<BlockError> for Problem {
             BlockError::NoSuchAccount => Self::new(Code::NotFound),
             BlockError::OwnAccount => Self::new(Code::Forbidden).detail(sentence(&error)),
             BlockError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ModerationError> for Problem {
+    fn from(error: ModerationError) -> Self {
+        match error {
+            ModerationError::NotFound => Self::new(Code::NotFound),
+            ModerationError::Db(error) => error.into(),
         }
     }
 }
@@ -219,6 +230,7 @@ impl From<CreateError> for Problem {
         match error {
             CreateError::NoSuchAccount => Self::unauthenticated(),
             CreateError::LimitReached(limit) => Self::new(Code::LinkLimit).member("limit", limit.into()),
+            CreateError::BlockedDomain => Self::field("/url", FieldCode::BlockedDomain),
             CreateError::KeyReused => Self::new(Code::IdempotencyKeyReused),
             CreateError::Db(error) => error.into(),
         }
@@ -232,6 +244,7 @@ impl From<EditError> for Problem {
             EditError::HeaderWithUrl => {
                 Self::of_field("/url", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
             }
+            EditError::BlockedDomain => Self::field("/url", FieldCode::BlockedDomain),
             EditError::EmptyWindow => {
                 Self::of_field("/visible_until", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
             }
@@ -302,6 +315,22 @@ impl From<PasswordError> for Complaint {
             PasswordError::Weak => FieldCode::WeakPassword,
         };
         Self::new(code, sentence(&error))
+    }
+}
+
+impl From<SourceError> for Complaint {
+    fn from(error: SourceError) -> Self {
+        let code = match error {
+            SourceError::WrongFormat => FieldCode::InvalidValue,
+            SourceError::TooMany => FieldCode::TooLong,
+        };
+        Self::new(code, sentence(&error))
+    }
+}
+
+impl From<DomainError> for Complaint {
+    fn from(error: DomainError) -> Self {
+        Self::new(FieldCode::InvalidValue, sentence(&error))
     }
 }
 

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, admin_referrals, admin_users, discounts, forgot_password, health, jwks, leaderboard,
-    link_thumbnail, links, links_order, login, login_factor, logout, me, me_email, me_export, me_factors,
-    me_identities, oauth, profile, profile_avatar, public_page, referral_codes, referral_series,
+    Access, Row, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains, discounts,
+    forgot_password, health, jwks, leaderboard, link_thumbnail, links, links_export, links_import,
+    links_order, login, login_factor, logout, me, me_email, me_export, me_factors, me_identities, oauth,
+    page_pictures, page_report, profile, profile_avatar, public_page, referral_codes, referral_series,
     referral_stats, referral_stream, referrals, register, register_confirm, reset_password, reward_rules,
     rewards, rewards_redeem, security_events, sessions, table, token_refresh, verify_email,
 };
@@ -44,8 +45,10 @@ pub(super) const PATH: &str = "/api/openapi.json";
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,
         admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_users::block,
-        admin_users::unblock, admin_users::adjust, profile::get, profile::patch, profile_avatar::put,
-        profile_avatar::delete, links::get, links::post, links::get_one, links::patch, links::delete, links_order::put,
+        admin_users::unblock, admin_users::adjust, page_pictures::card, page_pictures::qr_svg, page_pictures::qr_png, page_report::post, admin_reports::get, admin_reports::dismiss, admin_pages::disable,
+        admin_pages::enable, admin_pages::disable_link, admin_pages::enable_link, blocked_domains::get, blocked_domains::post, blocked_domains::delete,
+        profile::get, profile::patch, profile_avatar::put,
+        profile_avatar::delete, links::get, links::post, links::get_one, links::patch, links::delete, links_order::put, links_export::get, links_import::post,
         link_thumbnail::put, link_thumbnail::delete, public_page::get, health::live, health::ready,
     ),
     components(schemas(Schema)),

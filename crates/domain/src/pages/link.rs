@@ -9,7 +9,7 @@ use super::text::Title;
 use super::url::LinkUrl;
 use super::{Link, touch};
 use crate::db::{self, DbError, Pool, Tx};
-use crate::rewards;
+use crate::{moderation, rewards};
 
 /// Where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,9 @@ pub enum CreateError {
     /// The page is full.
     #[error("a page has {0} links at most")]
     LimitReached(u32),
+    /// No link may lead there.
+    #[error("links to this domain are not allowed here")]
+    BlockedDomain,
     /// The same key came with something else before.
     #[error("the key was used for something else")]
     KeyReused,
@@ -123,6 +126,9 @@ pub enum EditError {
     /// A header leads nowhere.
     #[error("a header has no address")]
     HeaderWithUrl,
+    /// No link may lead there.
+    #[error("links to this domain are not allowed here")]
+    BlockedDomain,
     /// It would end before it begins.
     #[error("it ends before it begins to show")]
     EmptyWindow,
@@ -184,13 +190,19 @@ pub async fn create_link(
         // Nothing changed: the version stays with it.
         return if known == hash { Ok(link) } else { Err(CreateError::KeyReused) };
     }
+    if let Target::Url(url) = &new.target
+        && moderation::is_blocked(&mut tx, url).await?
+    {
+        return Err(CreateError::BlockedDomain);
+    }
     let request = once.map(|Once(key)| (key, &hash[..]));
     let mut made = insert(&mut tx, now, user_id, limits, std::slice::from_ref(new), request).await?;
     tx.commit().await?;
     made.pop().ok_or(CreateError::NoSuchAccount)
 }
 
-/// Makes several links, all or none, in a transaction that [`touch`]ed the profile.
+/// Makes several links, all or none, in a transaction that [`touch`]ed the profile. Whether they lead to blocked domains
+/// was looked at.
 pub async fn insert_links(
     tx: &mut Tx,
     now: DateTime<Utc>,
@@ -231,6 +243,11 @@ pub async fn edit_link(
     let link = store::find_link(&mut tx, user_id, id).await?.ok_or(EditError::NoSuchLink)?;
     if link.is_header() && edit.url.is_some() {
         return Err(EditError::HeaderWithUrl);
+    }
+    if let Some(url) = &edit.url
+        && moderation::is_blocked(&mut tx, url).await?
+    {
+        return Err(EditError::BlockedDomain);
     }
     let from = edit.visible_from.unwrap_or(link.visible_from);
     let until = edit.visible_until.unwrap_or(link.visible_until);

@@ -8,7 +8,7 @@ use super::store;
 use super::theme::Theme;
 use crate::accounts::Username;
 use crate::db::{DbError, Pool, Tx};
-use crate::rewards;
+use crate::{moderation, rewards};
 
 /// A public page.
 #[derive(Clone, Debug)]
@@ -75,6 +75,12 @@ pub async fn public_page(
     };
     let chosen = profile.as_ref().map(super::Profile::theme).unwrap_or_default();
     let lapsed = chosen.is_premium() && !rewards::has_premium(&mut tx, owner.id, now).await?;
+    let mut social = profile.as_ref().map(super::Profile::social).unwrap_or_default();
+    if !social.is_empty() {
+        let addresses: Vec<&str> = social.iter().map(|place| place.url.as_str()).collect();
+        let mut blocked = moderation::are_blocked(&mut tx, &addresses).await?.into_iter();
+        social.retain(|_| !blocked.next().unwrap_or_default());
+    }
     tx.commit().await?;
     let theme = if lapsed { Theme::default() } else { chosen };
     Ok(Some(PublicPage {
@@ -83,7 +89,7 @@ pub async fn public_page(
         referral_code: owner.referral_code,
         theme,
         listed: profile.as_ref().is_none_or(|profile| profile.listed),
-        social: profile.as_ref().map(super::Profile::social).unwrap_or_default(),
+        social,
         updated_at: profile.as_ref().map_or(owner.created_at, |profile| profile.updated_at),
         links,
         avatar: profile.as_ref().and_then(|profile| profile.avatar.clone()),

@@ -19,10 +19,11 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 8] = [
 ];
 
 /// Those whose bodies hold more than texts; they are tried in modules of their own.
-pub(super) const APART: [(Method, &str); 10] = [
+pub(super) const APART: [(Method, &str); 11] = [
     (Method::PUT, "/api/admin/reward-rules/"),
     (Method::POST, "/api/discounts/{code}/redeem/"),
     (Method::POST, "/api/links/"),
+    (Method::POST, "/api/links/import/"),
     (Method::PUT, "/api/links/order/"),
     (Method::PATCH, "/api/links/{id}/"),
     (Method::PUT, "/api/links/{id}/thumbnail/"),
@@ -69,6 +70,12 @@ pub(super) enum Kind {
     /// Why a manager does something.
     Reason,
     Amount,
+    /// A domain that no link may lead to.
+    Domain,
+    /// What is wrong with a page, in a word.
+    Ground,
+    /// And in a sentence.
+    Detail,
 }
 
 /// A field of a body.
@@ -89,7 +96,11 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Its path, with the id of nobody in place of a parameter.
     pub(super) fn url(&self) -> String {
-        self.path.replace("{id}", "00000000-0000-7000-8000-000000000000").replace("{identity}", "acme")
+        self.path
+            .replace("{id}", "00000000-0000-7000-8000-000000000000")
+            .replace("{identity}", "acme")
+            .replace("{username}", "nobody")
+            .replace("{domain}", "nobody.example")
     }
 
     /// A body that is well-formed in every field.
@@ -101,8 +112,8 @@ impl Endpoint {
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use Kind::{
-        Amount, Challenge, Email, FactorCode, Identifier, NewPassword, OwnPath, Password, Reason,
-        ReferralCode, RefreshToken, Token, TotpCode, Transport, Username,
+        Amount, Challenge, Detail, Domain, Email, FactorCode, Ground, Identifier, NewPassword, OwnPath,
+        Password, Reason, ReferralCode, RefreshToken, Token, TotpCode, Transport, Username,
     };
     let endpoint = |method, path, signed_in, fields: &[(&'static str, Kind, bool)]| Endpoint {
         method,
@@ -212,6 +223,29 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("amount", Amount, required), ("reason", Reason, required)],
         ),
+        reasoned("/api/admin/reports/{id}/dismiss/"),
+        reasoned("/api/admin/pages/{username}/disable/"),
+        reasoned("/api/admin/pages/{username}/enable/"),
+        reasoned("/api/admin/links/{id}/disable/"),
+        reasoned("/api/admin/links/{id}/enable/"),
+        endpoint(
+            Method::POST,
+            "/api/admin/blocked-domains/",
+            user,
+            &[("domain", Domain, required), ("reason", Reason, required)],
+        ),
+        endpoint(
+            Method::DELETE,
+            "/api/admin/blocked-domains/{domain}/",
+            user,
+            &[("reason", Reason, required)],
+        ),
+        endpoint(
+            Method::POST,
+            "/api/u/{username}/report/",
+            nobody,
+            &[("reason", Ground, required), ("detail", Detail, optional)],
+        ),
     ]
 }
 
@@ -232,6 +266,9 @@ impl Kind {
             Self::OwnPath => "/dashboard".to_owned(),
             Self::Reason => "it was a mistake".to_owned(),
             Self::Amount => "2.50".to_owned(),
+            Self::Domain => "phishing.example".to_owned(),
+            Self::Ground => "spam".to_owned(),
+            Self::Detail => "it sells what it has not".to_owned(),
         }
     }
 
@@ -321,6 +358,13 @@ impl Kind {
                 all(&[&MALFORMED_FACTOR_CODES[..], &[recovery]].concat(), &Code("invalid_value"))
             }
             Self::Reason => vec![long("a", 501), long("é", 501)],
+            Self::Detail => vec![long("a", 1_001), long("é", 1_001)],
+            Self::Domain => {
+                let mut bad = all(&MALFORMED_DOMAINS, &Code("invalid_value"));
+                bad.push(("a.".repeat(150), Code("invalid_value")));
+                bad
+            }
+            Self::Ground => all(&["Spam", " spam", "spаm", "spam,scam", "rude"], &Code("invalid_value")),
             Self::Amount => all(
                 &["0", "0.00", "-0", "1.234", "1e3", " 1", "1,50", "+1", ".5", "5.", "NaN", "-", "１"],
                 &Code("invalid_value"),
@@ -359,6 +403,21 @@ const MALFORMED_ADDRESSES: [&str; 25] = [
     "grace＠example.org",
     "gra\u{200b}ce@example.org",
     "grace@example.org\u{202e}",
+];
+
+const MALFORMED_DOMAINS: [&str; 12] = [
+    " ",
+    ".",
+    "..",
+    ".example",
+    "a..example",
+    "evil example",
+    "https://evil.example",
+    "evil.example/x",
+    "evil.example:80",
+    "ada@evil.example",
+    "*.evil.example",
+    "[::1",
 ];
 
 const MALFORMED_NAMES: [&str; 14] = [

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db::{Connection, Tx};
 use crate::pages::{LinkEdit, NewLink, PublicLink, Target};
-use crate::schema::links;
+use crate::schema::{is_blocked_url, links};
 
 const LINK: &str = "link";
 const HEADER: &str = "header";
@@ -213,6 +213,7 @@ pub(in crate::pages) async fn public_links(
                 .eq(user_id)
                 .and(links::enabled)
                 .and(links::disabled_at.is_null())
+                .and(diesel::dsl::not(is_blocked_url(links::url)))
                 .and(links::visible_from.is_null().or(links::visible_from.le(now).assume_not_null()))
                 .and(links::visible_until.is_null().or(links::visible_until.gt(now).assume_not_null())),
         )

@@ -1,0 +1,115 @@
+//! `/api/admin/reports/`: what strangers reported, for managers.
+
+use actix_web::{HttpResponse, web};
+use chrono::{DateTime, Utc};
+use domain::audit::Actor;
+use domain::moderation::{self, Decision, Report, State};
+use domain::page::Cursor;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::admin_referrals::{Body, LONGEST_REASON, parse_id};
+use crate::app::Shared;
+use crate::audit::Traced;
+use crate::auth::Caller;
+use crate::body::{Complaint, Fields};
+use crate::cursor::Cursors;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::reply::{self, Page};
+
+const PATH: &str = "/api/admin/reports/";
+
+/// A report of a page.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminReport)]
+pub(super) struct View {
+    id: Uuid,
+    /// Whose page.
+    username: String,
+    /// `spam`, `scam`, `malware`, `impersonation`, `hate`, `violence`, `sexual`, `illegal` or `other`.
+    reason: String,
+    detail: Option<String>,
+    created_at: DateTime<Utc>,
+    /// When a manager decided.
+    settled_at: Option<DateTime<Utc>>,
+    /// `disabled` or `dismissed`.
+    outcome: Option<String>,
+    /// When the page was taken down, if it is down now.
+    page_disabled_at: Option<DateTime<Utc>>,
+    /// How many reports of this page wait.
+    waiting: i64,
+}
+
+impl From<Report> for View {
+    fn from(row: Report) -> Self {
+        Self {
+            id: row.id,
+            username: row.username,
+            reason: row.reason,
+            detail: row.detail,
+            created_at: row.created_at,
+            settled_at: row.settled_at,
+            outcome: row.outcome,
+            page_disabled_at: row.page_disabled_at,
+            waiting: row.waiting,
+        }
+    }
+}
+
+/// Reports of pages
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/admin/reports/", tag = "managers",
+    params(("state" = Option<String>, Query, description = "Only those that wait, or that were decided",
+            pattern = "^(open|settled)$"),
+           ("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
+           ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
+    responses((status = 200, description = "A page", body = Page<View>),
+              (status = 400, description = "`invalid_cursor`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
+)]
+pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
+    let only = query.choice("state", &[("open", State::Open), ("settled", State::Settled)]);
+    let limit = query.limit();
+    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
+    let (only, limit, cursor) = query.finish((only, limit, cursor))?;
+
+    let filters = match only {
+        Some(State::Open) => "&state=open",
+        Some(State::Settled) => "&state=settled",
+        None => "",
+    };
+    let cursors = Cursors::new(&state.keys().csrf, &format!("{PATH}{filters}"), caller.user_id);
+    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
+    let rows = moderation::list_reports(&state.pool, only, after, i64::from(limit) + 1).await?;
+    let cursor_of = |row: &Report| cursors.write(Cursor { at: row.created_at, id: row.id });
+    Ok(reply::page(PATH, filters, limit, rows, cursor_of, View::from))
+}
+
+/// Dismiss a report
+///
+/// The page stays as it is. The same again changes nothing.
+#[utoipa::path(
+    post, path = "/api/admin/reports/{id}/dismiss/", tag = "managers", request_body = Body,
+    params(("id" = Uuid, Path, description = "The report")),
+    responses((status = 204, description = "It is settled")),
+)]
+pub(super) async fn dismiss(
+    state: Shared,
+    caller: Caller,
+    traced: Traced,
+    id: web::Path<String>,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let reason = fields.text("reason", LONGEST_REASON);
+    let reason = fields.finish(reason)?;
+    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
+    let id = parse_id(&id)?;
+    if moderation::dismiss_report(&state.pool, state.clock.now(), id, decision, &traced.0).await? {
+        tracing::info!(report_id = %id, "a manager dismissed a report");
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
