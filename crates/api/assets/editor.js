@@ -162,7 +162,7 @@ function open(subject) {
 wireForm(linkForm, async (values) => {
   const body = { ...values, visible_from: toInstant(values.visible_from), visible_until: toInstant(values.visible_until) };
   // People write addresses without their scheme.
-  if (body.url && !/^[a-z][a-z0-9+.-]*:/i.test(body.url.trim())) body.url = `https://${body.url.trim()}`;
+  if (body.url && !/^[a-z][a-z0-9+.-]*:/i.test(body.url.trim())) body.url = `https:${body.url.trim()}`;
   let id = editing.id;
   if (id) await ask("PATCH", `/api/links/${id}/`, body);
   else ({ id } = await ask("POST", "/api/links/", { ...body, kind: editing.kind }));
@@ -255,7 +255,7 @@ function showProfile(profile) {
   const link = find("[data-page-url]");
   link.href = new URL(profile.page_url).pathname;
   link.textContent = profile.page_url.replace(/^https?:\/\//, "");
-  fill("page-state", profile.disabled ? "taken down" : "");
+  fill("page-state", profile.disabled ? "taken down" : profile.public ? "" : "nobody sees it until your e-mail address is confirmed");
   find("[data-show=page-disabled]").hidden = !profile.disabled;
   fill("page-disabled", profile.disabled?.reason ?? "");
 }

@@ -30,7 +30,16 @@ use site::Site;
 /// What a page handler answers.
 pub(crate) type Page = Result<HttpResponse, Problem>;
 
-/// The rows of the pages in the route table.
+/// The rows of what strangers ask for: a path is compared with one row after the other, so they come first.
+pub(crate) fn public_rows() -> Vec<Row> {
+    vec![
+        Row::page("/@{username}", public::page),
+        Row::page("/avatars/{digest}", pictures::avatar),
+        Row::page("/thumbnails/{digest}", pictures::thumbnail),
+    ]
+}
+
+/// The rows of the other pages in the route table.
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         page("/", start::start),
@@ -45,9 +54,6 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/reset-password", account::reset_password),
         page("/verify-email", account::verify_email),
         page("/dashboard", account::dashboard),
-        Row::page("/@{username}", public::page),
-        Row::page("/avatars/{digest}", pictures::avatar),
-        Row::page("/thumbnails/{digest}", pictures::thumbnail),
         page("/problems", reference::index),
         page("/problems/{code}", reference::problem),
         Row::page("/favicon.svg", |request: HttpRequest| ready(assets::favicon(&request))),

@@ -67,11 +67,16 @@ pub fn follow_url(state: &State, id: Uuid) -> String {
 
 /// Where a picture is, by its digest.
 pub fn picture_url(state: &State, kind: PictureKind, digest: &[u8]) -> String {
+    state.config.common.public_url.join(&picture_path(kind, digest))
+}
+
+/// The path of a picture, for a page that may be open under another origin than the public one.
+pub fn picture_path(kind: PictureKind, digest: &[u8]) -> String {
     let folder = match kind {
         PictureKind::Avatar => "avatars",
         PictureKind::Thumbnail => "thumbnails",
     };
-    state.config.common.public_url.join(&format!("/{folder}/{}", hex(digest)))
+    format!("/{folder}/{}", hex(digest))
 }
 
 /// Why a manager took something down.

@@ -190,7 +190,8 @@ pub fn table() -> Vec<Row> {
     use Access::{Manager, Public, Refresh, Shop, User};
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let put = Method::PUT;
-    let mut rows = vec![
+    let mut rows = pages::public_rows();
+    rows.extend([
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
         Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
         Row::new(post.clone(), "/api/login/", Public, login::post).limited(policy::LOGIN),
@@ -288,7 +289,7 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),
         Row::page(openapi::PATH, openapi::get),
-    ];
+    ]);
     rows.extend(docs::rows());
     rows.extend(pages::rows());
     rows

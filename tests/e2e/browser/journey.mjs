@@ -160,6 +160,99 @@ await step("an expired access token is renewed without a word", async () => {
   await adas.sees(`Hello, ${ada.name}`);
 });
 
+await step("a page is made and put in order with the keyboard alone", async () => {
+  const { page } = adas;
+  const press = (key) => page.keyboard.press(key);
+  const rows = () => page.locator("[data-list=links] .who").allInnerTexts();
+  await adas.open("/dashboard#page");
+  await adas.sees("No links yet.");
+  for (const [title, url] of [["Shop", "shop.example/"], ["Blog", "https://blog.example/"], ["Write to me", "mailto:ada@example.org"]]) {
+    await page.getByRole("button", { name: "Add a link" }).focus();
+    await press("Enter");
+    await page.getByRole("dialog").waitFor();
+    await adas.hasFocus("Title");
+    await page.keyboard.type(title);
+    await adas.type("Address", url);
+    await press("Enter");
+    await adas.sees(`${title} is saved.`);
+  }
+  assert.deepEqual(await rows(), ["Shop", "Blog", "Write to me"]);
+  assert.match(await page.locator("[data-list=links] .meta").first().innerText(), /^https:\/\/shop\.example\//);
+
+  // What is wrong is said in the dialog, which stays.
+  await page.getByRole("button", { name: "Add a link" }).focus();
+  await press("Enter");
+  await page.keyboard.type("Bad");
+  await adas.type("Address", "javascript:alert(1)");
+  await press("Enter");
+  await adas.sees("One field needs another look.");
+  await adas.hasFocus("Address");
+  await press("Escape");
+
+  await page.getByRole("button", { name: "Move up: Write to me" }).focus();
+  await press("Enter");
+  await adas.sees("Write to me is number 2 of 3.");
+  await press("Enter");
+  await adas.sees("Write to me is number 1 of 3.");
+  assert.deepEqual(await rows(), ["Write to me", "Shop", "Blog"]);
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Move down: Write to me", "the focus stays with the row");
+  await press("Enter");
+  await adas.sees("Write to me is number 2 of 3.");
+  page.once("dialog", (question) => question.accept());
+  await page.getByRole("button", { name: "Delete: Blog" }).focus();
+  await press("Enter");
+  await adas.sees("Blog is deleted.");
+
+  await page.getByText("About you").focus();
+  await press("Enter");
+  await adas.looks();
+  const picture = await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+    canvas.getContext("2d").fillRect(0, 0, 40, 40);
+    const blob = await new Promise((done) => canvas.toBlob(done));
+    return [...new Uint8Array(await blob.arrayBuffer())];
+  });
+  await adas.field("Picture (optional)").setInputFiles({ name: "ada.png", mimeType: "image/png", buffer: Buffer.from(picture) });
+  await adas.sees("The picture is saved.");
+  await adas.fill({ "Name (optional)": "Ada Lovelace", "A few lines (optional)": "First.\nSecond." });
+  await page.getByLabel("Meadow").focus();
+  await press("Space");
+  assert.ok(await page.getByLabel("Aurora (premium)").isDisabled());
+  await page.getByRole("button", { name: "Add a place" }).focus();
+  await press("Enter");
+  await page.getByLabel("Network").selectOption("GitHub");
+  await page.getByLabel("Address").filter({ visible: true }).fill("https://github.com/ada");
+  await page.getByRole("button", { name: "Save", exact: true }).filter({ visible: true }).focus();
+  await press("Enter");
+  await adas.sees("Your page is saved.");
+
+  const stranger = await Visitor.enter(browser, base, { dark: true, narrow: true, javaScriptEnabled: false });
+  await until("the page shows it", async () => {
+    await stranger.open(`/@${ada.name}`);
+    return (await stranger.page.getByRole("heading", { name: "Ada Lovelace" }).count()) > 0;
+  });
+  assert.deepEqual(await stranger.page.locator(".links .title").allInnerTexts(), ["Shop", "Write to me"]);
+  assert.equal(await stranger.page.locator("html").getAttribute("data-theme"), "meadow");
+  assert.ok(await stranger.page.locator("img.avatar").evaluate((image) => image.complete && image.naturalWidth === 400));
+});
+
+await step("a public page can be read in every theme, by light and in the dark", async () => {
+  for (const narrow of [false, true]) {
+    for (const dark of [false, true]) {
+      const visitor = await Visitor.enter(browser, base, { dark, narrow });
+      await visitor.open(`/@${ada.name}`);
+      for (const theme of ["paper", "slate", "meadow", "dusk", "coral", "harbour", "aurora"]) {
+        await visitor.page.evaluate((name) => { document.documentElement.dataset.theme = name; }, theme);
+        await visitor.looks();
+        if (process.env.SCREENSHOTS) await visitor.page.screenshot({ path: `${process.env.SCREENSHOTS}/${theme}-${dark ? "dark" : "light"}-${narrow ? "phone" : "desk"}.png` });
+      }
+      await visitor.tabTo("Skip to the links");
+      await visitor.page.keyboard.press("Enter");
+      await visitor.tabTo("Shop");
+    }
+  }
+});
+
 await step("the password changes on the dashboard", async () => {
   await adas.open("/.well-known/change-password");
   await adas.fill({ "Current password": "not it at all", "New password": `${ada.password} two` });

@@ -31,7 +31,7 @@ struct View<'a> {
     site: Site<'a>,
     page: &'a PublicPage,
     url: String,
-    avatar_url: Option<String>,
+    avatar_path: Option<String>,
     initial: char,
     description: String,
     json_ld: String,
@@ -49,7 +49,7 @@ struct Group<'a> {
 struct Item<'a> {
     id: Uuid,
     title: &'a str,
-    thumbnail_url: Option<String>,
+    thumbnail_path: Option<String>,
     pinned: bool,
     highlighted: bool,
 }
@@ -93,17 +93,17 @@ fn nobody(state: &State, request: &HttpRequest) -> Page {
 /// The document of a page, and the policy to send it with.
 pub(crate) fn render(state: &State, page: &PublicPage) -> Result<(String, &'static str), Problem> {
     let url = reply::page_url(state, &page.username);
-    let avatar_url =
-        page.avatar.as_ref().map(|digest| reply::picture_url(state, PictureKind::Avatar, digest));
+    let avatar = page.avatar.as_deref();
+    let avatar_url = avatar.map(|digest| reply::picture_url(state, PictureKind::Avatar, digest));
     let description = describe(page);
     let view = View {
         site: Site::of(state),
         json_ld: json_ld(page, &url, avatar_url.as_deref()),
         initial: initial(page),
-        groups: groups(state, &page.links),
+        groups: groups(&page.links),
         social: page.social.iter().map(Icon::from).collect(),
         url,
-        avatar_url,
+        avatar_path: avatar.map(|digest| reply::picture_path(PictureKind::Avatar, digest)),
         description,
         page,
     };
@@ -116,7 +116,7 @@ impl<'a> From<&'a Social> for Icon<'a> {
     }
 }
 
-fn groups<'a>(state: &State, links: &'a [PublicLink]) -> Vec<Group<'a>> {
+fn groups(links: &[PublicLink]) -> Vec<Group<'_>> {
     let mut groups = vec![Group::default()];
     for link in links {
         if link.is_header {
@@ -126,8 +126,7 @@ fn groups<'a>(state: &State, links: &'a [PublicLink]) -> Vec<Group<'a>> {
             group.links.push(Item {
                 id: link.id,
                 title: &link.title,
-                thumbnail_url: thumbnail
-                    .map(|digest| reply::picture_url(state, PictureKind::Thumbnail, digest)),
+                thumbnail_path: thumbnail.map(|digest| reply::picture_path(PictureKind::Thumbnail, digest)),
                 pinned: link.pinned,
                 highlighted: link.highlighted,
             });

@@ -31,6 +31,8 @@ pub(super) struct Reply {
     listed: bool,
     /// Places elsewhere, in the order shown.
     social: Vec<Place>,
+    /// Whether anybody sees the page: once the address is confirmed, and unless a manager took it down.
+    public: bool,
     /// Whether one has premium now.
     premium: bool,
     /// How many links and headers the page may have.
@@ -109,6 +111,7 @@ pub(super) async fn answer(
         display_name: profile.display_name,
         bio: profile.bio,
         listed: profile.listed,
+        public: account.email_verified_at.is_some() && profile.disabled_at.is_none(),
         premium,
         links_limit: if premium { limits.premium } else { limits.free },
         version: profile.version,

@@ -31,7 +31,7 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
         (&first["premium"], &first["links_limit"], &first["version"]),
         (&json!(false), &json!(50), &json!(0))
     );
-    assert_eq!(first["disabled"], Value::Null);
+    assert_eq!((&first["disabled"], &first["public"]), (&Value::Null, &json!(true)));
 
     let social = json!([{ "network": "github", "url": "https://github.com/ada" },
                         { "network": "email", "url": "mailto:ada@example.org" }]);
@@ -57,6 +57,10 @@ async fn a_profile_is_what_was_last_said_and_what_is_left_out_stays() {
     assert_eq!((&cleared["social"], &cleared["listed"]), (&json!([]), &json!(false)));
     assert_eq!(ada.get(PATH).await.expect(200).json(), cleared);
 
+    // What nobody sees says so.
+    app.register("carol", None).await.expect(201);
+    let carol = Bearer::login(&app, "carol").await.client;
+    assert_eq!(carol.get(PATH).await.expect(200).json()["public"], false);
     // Nobody else's is touched.
     let bob = with_page(&app, "bob").await;
     assert_eq!(bob.get(PATH).await.expect(200).json()["listed"], true);
