@@ -49,6 +49,7 @@ pub async fn redis(connection: &mut MultiplexedConnection) -> Vec<String> {
             "list" => redis::cmd("LRANGE"),
             "set" => redis::cmd("SMEMBERS"),
             "zset" => redis::cmd("ZRANGE"),
+            "stream" => redis::cmd("XRANGE"),
             // It went away meanwhile.
             "none" => continue,
             other => panic!("{key} is a {other}: how is that read?"),
@@ -56,6 +57,9 @@ pub async fn redis(connection: &mut MultiplexedConnection) -> Vec<String> {
         read.arg(&key);
         if matches!(kind.as_str(), "list" | "zset") {
             read.arg(0).arg(-1);
+        }
+        if kind == "stream" {
+            read.arg("-").arg("+");
         }
         let value: Value = read.query_async(connection).await.unwrap();
         all.push(format!("{key} {}", text(&value)));

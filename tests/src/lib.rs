@@ -16,6 +16,7 @@ pub mod breaches;
 pub mod cable;
 pub mod client;
 pub mod config;
+pub mod countries;
 pub mod database;
 pub mod dump;
 pub mod guard;

@@ -18,6 +18,7 @@ use crate::auth::jwt::Jwt;
 use crate::auth::sessions::Sessions;
 use crate::cache::Cache;
 use crate::card::{self, Cards};
+use crate::clicks::Clicks;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::limits::Limits;
@@ -27,6 +28,7 @@ use crate::passwords::Breaches;
 use crate::pictures::Studio;
 use crate::problem::Problem;
 use crate::published::{self, Pages};
+use crate::routes::Targets;
 use crate::streams::Streams;
 
 /// Connections for limits, in a process.
@@ -74,6 +76,10 @@ pub struct State {
     pub cards: Cards,
     /// Where pictures are worked on.
     pub studio: Studio,
+    /// Where links lead.
+    pub targets: Targets,
+    /// Clicks and views, on their way to be counted.
+    pub clicks: Clicks,
     /// Answers that stay open.
     pub streams: Streams,
     draining: AtomicBool,
@@ -98,6 +104,7 @@ impl State {
             config.api_replicas,
         );
         let hasher = Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?;
+        let clicks = Clicks::new(&config, clock.clone(), pool.clone(), redis.clone());
         Ok(Self {
             jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
             cookies,
@@ -113,6 +120,8 @@ impl State {
             pictures: crate::pages::pictures_room(),
             cards: card::room(),
             studio: Studio::default(),
+            targets: Targets::new(),
+            clicks,
             streams: Streams::default(),
             clock,
             cache,

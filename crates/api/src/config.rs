@@ -6,9 +6,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::clicks::Countries;
 use domain::config::{AppEnv, Common, ConfigError, HumanDuration, Settings};
 use domain::pages::LinkLimits;
 use domain::sessions;
@@ -125,6 +127,12 @@ pub struct Config {
     pub links: LinkLimits,
     /// `SHOP_API_KEY`: by which the operator's shop uses coupons. Without it only managers do.
     pub shop_api_key: Option<SecretString>,
+    /// `GEOIP_DATABASE`: which addresses are in which country.
+    pub countries: Arc<Countries>,
+    /// `CLICK_BUFFER`: how many clicks wait in a process while Redis does not take them.
+    pub click_buffer: usize,
+    /// `CLICK_STREAM_MB`: how much memory clicks may take in Redis, here in bytes.
+    pub click_stream_bytes: u64,
     /// How long a body may take to arrive. Not a setting: tests shorten it.
     pub body_timeout: Duration,
     /// Whether a password is hashed for an account that does not exist too. Not a setting: the test that compares the
@@ -193,6 +201,9 @@ impl Config {
             settings.problem("SHOP_API_KEY", "wants 32 characters at least");
         }
         let links = links(settings);
+        let countries = countries(settings);
+        let click_buffer = number(settings, "CLICK_BUFFER", 50_000, 1..=10_000_000);
+        let click_stream_mb = number(settings, "CLICK_STREAM_MB", 128_u64, 1..=1_000_000);
         Some(Self {
             common: common?,
             http_addr: http_addr?,
@@ -216,6 +227,9 @@ impl Config {
             providers: providers?,
             links: links?,
             shop_api_key,
+            countries: Arc::new(countries?),
+            click_buffer: click_buffer?,
+            click_stream_bytes: click_stream_mb? * 1_000_000,
             body_timeout: Duration::from_secs(10),
             hash_for_nobody: true,
         })
@@ -225,6 +239,13 @@ impl Config {
     pub fn is_allowed_origin(&self, origin: &str) -> bool {
         origin == self.common.public_url.origin() || self.allowed_origins.iter().any(|known| known == origin)
     }
+}
+
+fn countries(settings: &mut Settings) -> Option<Countries> {
+    const NAME: &str = "GEOIP_DATABASE";
+    let path = settings.optional::<PathBuf>(NAME, "a file");
+    let countries = Countries::open(path);
+    countries.map_err(|error| settings.problem(NAME, &format!("names a file of no use: {error}"))).ok()
 }
 
 /// `None` when it is unset: nobody is asked.

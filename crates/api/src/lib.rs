@@ -8,6 +8,7 @@ pub mod auth;
 pub mod body;
 pub mod cache;
 pub mod card;
+pub mod clicks;
 pub mod client_ip;
 pub mod config;
 pub mod cursor;

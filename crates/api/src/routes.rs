@@ -17,6 +17,7 @@ mod forgot_password;
 mod guard;
 mod jwks;
 mod leaderboard;
+mod link_target;
 mod link_thumbnail;
 mod links;
 mod links_export;
@@ -51,9 +52,11 @@ mod rewards;
 mod rewards_redeem;
 mod security_events;
 mod sessions;
+mod stats;
 mod token_refresh;
 mod verify_email;
 
+pub use link_target::Targets;
 pub use openapi::document;
 
 use std::future::ready;
@@ -285,7 +288,10 @@ pub fn table() -> Vec<Row> {
         Row::new(post, "/api/discounts/{code}/redeem/", Shop, discounts::redeem),
         Row::new(get.clone(), "/api/admin/reward-rules/", Manager, reward_rules::get),
         Row::new(put, "/api/admin/reward-rules/", Manager, reward_rules::put),
+        Row::new(get.clone(), "/api/links/{id}/stats/", User, stats::link),
+        Row::new(get.clone(), "/api/profile/stats/", User, stats::page),
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
+        Row::new(get.clone(), "/l/{link_id}", Public, link_target::get),
         Row::new(get.clone(), jwks::PATH, Public, jwks::get),
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),

@@ -140,6 +140,9 @@ impl Server {
         let (relay_stop, relay_shutdown) = watch::channel(false);
         let relay = Relay::new(state.pool.clone(), state.queues.clone(), state.wake.clone());
         let relaying = tokio::spawn(relay.run(relay_shutdown));
+        // And the last clicks are brought to Redis after them too.
+        let flushing =
+            state.clicks.flusher().map(|flusher| tokio::spawn(flusher.run(relay_stop.subscribe())));
         let metrics_handle = metrics.server.handle();
         let metrics = tokio::spawn(metrics.server);
 
@@ -157,6 +160,9 @@ impl Server {
         };
         relay_stop.send_replace(true);
         relaying.await?;
+        if let Some(flushing) = flushing {
+            flushing.await?;
+        }
         metrics_handle.stop(false).await;
         metrics.await??;
         tracing::info!("the api has stopped");

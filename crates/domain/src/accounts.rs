@@ -393,6 +393,7 @@ async fn erase(
     verification::forget(tx, user_id).await?;
     email_change::forget(tx, user_id, &email, &address_hash).await?;
     pending::forget(tx, user_id, &address_hash).await?;
+    let counted = crate::clicks::subjects(tx, user_id).await?;
     crate::factors::forget(tx, user_id).await?;
     crate::identities::forget(tx, user_id).await?;
     crate::moderation::forget(tx, user_id).await?;
@@ -403,6 +404,7 @@ async fn erase(
     let identity = (entry.actor != Actor::System).then(|| identity_hash(keys, &email));
     store::bury(tx, now, user_id, &tombstone(keys, user_id, &email), identity.as_ref().map(|hash| &hash[..]))
         .await?;
+    crate::clicks::forget(tx, &counted).await?;
     Ok(ended)
 }
 

@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
-use crate::{accounts, audit, factors, identities, moderation, outbox, recovery, referrals, sessions};
+use crate::{
+    accounts, audit, clicks, factors, identities, moderation, outbox, recovery, referrals, sessions,
+};
 
 /// How long what has run out is kept, for questions that come late.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -31,11 +33,14 @@ pub struct Purged {
     pub events: usize,
     /// Reports of pages that were decided a year ago.
     pub reports: usize,
+    /// Hashes of visitors whose salt went with them.
+    pub visitors: usize,
 }
 
 /// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
 /// nobody confirmed as soon as they run out. Forgets the networks of security events, of registrations and of reports after 90
-/// days, and the events and the reports that were decided after a year.
+/// days, and the events and the reports that were decided after a year. Who visited a page is forgotten after 48 hours, for
+/// good.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     referrals::forget_networks(pool, now - NETWORKS_KEPT).await?;
@@ -50,5 +55,6 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
         reports: moderation::purge(pool, now).await?,
+        visitors: clicks::purge(pool, now).await?,
     })
 }

@@ -6,6 +6,7 @@
 //! A page is public when its account is neither deleted nor blocked, has a confirmed address, and no manager took the page
 //! down. Everything else is as if there were nothing.
 
+mod destination;
 mod import;
 mod link;
 mod picture;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use crate::accounts;
 use crate::db::{DbError, Tx};
+pub use destination::{Destination, LinkName, destination, has_link, link_names};
 pub use import::{Imported, NotTaken, import_links};
 pub use link::{
     CreateError, EditError, LinkEdit, LinkLimits, NewLink, Once, ReorderError, Target, create_link,

@@ -444,6 +444,52 @@ diesel::table! {
 }
 
 diesel::table! {
+    click_hours (subject_id, dimension, hour, value) {
+        subject_id -> Uuid,
+        dimension -> SmallInt,
+        hour -> Timestamptz,
+        value -> Text,
+        clicks -> Integer,
+        unique_clicks -> Integer,
+        robot_clicks -> Integer,
+        own_clicks -> Integer,
+        views -> Integer,
+        unique_views -> Integer,
+        robot_views -> Integer,
+        own_views -> Integer,
+    }
+}
+
+diesel::table! {
+    click_visitors (day, visitor) {
+        day -> Date,
+        visitor -> Binary,
+    }
+}
+
+diesel::table! {
+    click_salts (day) {
+        day -> Date,
+        salt -> Binary,
+    }
+}
+
+diesel::table! {
+    click_batches (id) {
+        id -> Uuid,
+        counted_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    click_rollup (single) {
+        single -> Bool,
+        batches -> BigInt,
+        counted_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     page_reports (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -508,6 +554,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     avatars,
     links,
     thumbnails,
+    click_hours,
+    click_visitors,
+    click_salts,
+    click_batches,
+    click_rollup,
     page_reports,
     blocked_domains,
 );

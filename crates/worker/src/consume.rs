@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 use crew::{Crew, Hand};
 use doorbell::Doorbell;
 pub use health::ConsumerHealth;

@@ -9,6 +9,7 @@ use domain::db::Pool;
 use domain::telemetry;
 use tokio::time::{Duration, timeout};
 
+use crate::clicks::ClicksHealth;
 use crate::consume::ConsumerHealth;
 
 /// How long PostgreSQL may take to answer.
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Health {
     pub(crate) pool: Pool,
     pub(crate) consumers: ConsumerHealth,
+    pub(crate) clicks: ClicksHealth,
 }
 
 /// The bound address, before anything is answered.
@@ -67,7 +69,7 @@ impl Listener {
     }
 }
 
-/// 200 when PostgreSQL answers and every consumer is alive, else 503; the body says which.
+/// 200 when PostgreSQL answers, every consumer is alive and clicks are counted, else 503; the body says which.
 async fn ready(health: web::Data<Health>) -> HttpResponse {
     let postgres = matches!(timeout(PATIENCE, domain::db::ping(&health.pool)).await, Ok(Ok(())));
     let now = std::time::Instant::now();
@@ -77,10 +79,14 @@ async fn ready(health: web::Data<Health>) -> HttpResponse {
         .into_iter()
         .map(|(queue, age)| (queue.as_str().to_owned(), age.map(|age| age.as_secs()).into()))
         .collect();
-    let ready = postgres && health.consumers.alive(now);
+    let ready = postgres && health.consumers.alive(now) && health.clicks.alive(now);
     let body = serde_json::json!({
         "status": if ready { "ready" } else { "unavailable" },
-        "checks": { "postgresql": if postgres { "ok" } else { "down" }, "consumers_silent_seconds": consumers },
+        "checks": {
+            "postgresql": if postgres { "ok" } else { "down" },
+            "consumers_silent_seconds": consumers,
+            "clicks_silent_seconds": health.clicks.age(now).map(|age| age.as_secs()),
+        },
     });
     if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }

@@ -2,6 +2,7 @@
 //!
 //! It knows SMTP and no route of the API. PostgreSQL decides what is to be done; see `domain::outbox`.
 
+mod clicks;
 pub mod commands;
 pub mod config;
 pub mod consume;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use domain::cache::{Cache, Layout};
+use domain::clicks::Stream;
 use domain::clock::Clock;
 use domain::outbox::relay::{Relay, Wake};
 use domain::queue::{QueueName, Queues};
@@ -13,6 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clicks::{self, ClicksHealth};
 use crate::config::Config;
 use crate::consume::{ConsumerHealth, Limits, supervise};
 use crate::context::Context;
@@ -21,11 +23,15 @@ use crate::jobs;
 use crate::mailer::Mailer;
 use crate::schedule;
 
+/// Connections for the stream of clicks.
+const CLICKS_CONNECTIONS: usize = 2;
+
 /// A worker that is ready to run.
 pub struct Worker {
     config: Config,
     context: Context,
     queues: Queues,
+    clicks: Stream,
     health: Health,
     server: health::Listener,
 }
@@ -37,6 +43,8 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
     let pool = domain::db::connect(&common.database_url, common.database_pool)?;
     let queues = Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?;
     let redis = Redis::new(&common.cache_redis_url, config.concurrency).context("CACHE_REDIS_URL")?;
+    let clicks = Redis::new(&common.redis_url, CLICKS_CONNECTIONS).context("REDIS_URL")?;
+    let clicks = Stream::new(clicks, &common.redis_prefix);
     let context = Context {
         pool: pool.clone(),
         cache: Cache::new(redis, Layout::new(&common.redis_prefix, clock.clone())),
@@ -49,9 +57,10 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         wake: Wake::default(),
     };
     domain::telemetry::init_metrics();
-    let health = Health { pool, consumers: ConsumerHealth::new(QueueName::ALL) };
+    let health =
+        Health { pool, consumers: ConsumerHealth::new(QueueName::ALL), clicks: ClicksHealth::default() };
     let server = health::Listener::bind(config.metrics_addr)?;
-    Ok(Worker { config, context, queues, health, server })
+    Ok(Worker { config, context, queues, clicks, health, server })
 }
 
 impl Worker {
@@ -62,7 +71,7 @@ impl Worker {
 
     /// Runs until `shutdown` turns true (or its sender is gone), then lets running jobs end for as long as a drain may take.
     pub async fn run(self, shutdown: watch::Receiver<bool>) {
-        let Self { config, context, queues, health, server } = self;
+        let Self { config, context, queues, clicks, health, server } = self;
         let mut tasks = JoinSet::new();
         for queue in QueueName::ALL {
             let context = context.clone();
@@ -73,6 +82,7 @@ impl Worker {
         }
         let relay = Relay::new(context.pool.clone(), queues.clone(), context.wake.clone());
         tasks.spawn(relay.run(shutdown.clone()));
+        tasks.spawn(clicks::run(context.clone(), clicks, health.clicks.clone(), shutdown.clone()));
         tasks.spawn(schedule::run(context.clone(), shutdown.clone()));
         tasks.spawn(schedule::clean_queues(queues.clone(), shutdown.clone()));
         tasks.spawn(schedule::measure(context, queues, shutdown.clone()));

@@ -70,7 +70,10 @@ struct Nobody<'a> {
 pub(super) async fn page(state: Shared, request: HttpRequest) -> Page {
     let username = request.match_info().get("username").unwrap_or_default();
     match published::find(&state, username).await? {
-        Some(page) => Ok(page.html.answer(&request)),
+        Some(page) => {
+            state.clicks.view(&state, &request, page.owner);
+            Ok(page.html.answer(&request))
+        }
         None => nobody(&state, &request),
     }
 }

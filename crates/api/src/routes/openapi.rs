@@ -16,11 +16,12 @@ use utoipa::OpenApi;
 
 use super::{
     Access, Row, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains, discounts,
-    forgot_password, health, jwks, leaderboard, link_thumbnail, links, links_export, links_import,
-    links_order, login, login_factor, logout, me, me_email, me_export, me_factors, me_identities, oauth,
-    page_pictures, page_report, profile, profile_avatar, public_page, referral_codes, referral_series,
-    referral_stats, referral_stream, referrals, register, register_confirm, reset_password, reward_rules,
-    rewards, rewards_redeem, security_events, sessions, table, token_refresh, verify_email,
+    forgot_password, health, jwks, leaderboard, link_target, link_thumbnail, links, links_export,
+    links_import, links_order, login, login_factor, logout, me, me_email, me_export, me_factors,
+    me_identities, oauth, page_pictures, page_report, profile, profile_avatar, public_page, referral_codes,
+    referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,
+    reward_rules, rewards, rewards_redeem, security_events, sessions, stats, table, token_refresh,
+    verify_email,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -49,12 +50,12 @@ pub(super) const PATH: &str = "/api/openapi.json";
         admin_pages::enable, admin_pages::disable_link, admin_pages::enable_link, blocked_domains::get, blocked_domains::post, blocked_domains::delete,
         profile::get, profile::patch, profile_avatar::put,
         profile_avatar::delete, links::get, links::post, links::get_one, links::patch, links::delete, links_order::put, links_export::get, links_import::post,
-        link_thumbnail::put, link_thumbnail::delete, public_page::get, health::live, health::ready,
+        link_thumbnail::put, link_thumbnail::delete, public_page::get, link_target::get, stats::link, stats::page, health::live, health::ready,
     ),
     components(schemas(Schema)),
     tags(
         (name = "accounts", description = "Signing up, in and out"),
-        (name = "pages", description = "Pages of links"),
+        (name = "pages", description = "Pages of links, and what came of them"),
         (name = "referrals", description = "Inviting friends"),
         (name = "rewards", description = "What inviting friends gave"),
         (name = "managers", description = "For programme managers"),

@@ -15,6 +15,7 @@ mod bad_input;
 mod breached_passwords;
 mod cache;
 mod cached_answers;
+mod clicks;
 mod cookies;
 mod crowd;
 mod csrf;

@@ -188,6 +188,41 @@ async fn c2_a_link_that_is_taken_down_is_hidden_and_its_owner_reads_why() {
     because(&boss, "/api/admin/links/x/enable/").await.expect(404);
 }
 
+/// Where whoever follows a link is sent.
+async fn target(app: &TestApp, id: &str) -> u16 {
+    let reply = app.client().try_send(Method::GET, &format!("/l/{id}"), None, &[]).await.unwrap();
+    reply.status
+}
+
+/// Waits until following a link is answered with a status.
+async fn follows(app: &TestApp, id: &str, status: u16) {
+    within_a_second("the link follows", async || match target(app, id).await {
+        found if found == status => Ok(()),
+        found => Err(found.to_string()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h7_whatever_is_taken_down_leads_nowhere_within_a_second() {
+    let app = quick_app().await;
+    let boss = manager(&app, "boss").await;
+    let ada = with_page(&app, "ada").await;
+    let body = json!({ "title": "Shop", "url": "https://shop.evil.example/" });
+    let id = ada.post("/api/links/", body).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    follows(&app, &id, 302).await;
+    block(&boss, "evil.example").await.expect(204);
+    follows(&app, &id, 404).await;
+    unblock(&boss, "evil.example").await.expect(204);
+    follows(&app, &id, 302).await;
+    for what in [format!("links/{id}"), "pages/ada".to_owned()] {
+        because(&boss, &format!("/api/admin/{what}/disable/")).await.expect(204);
+        follows(&app, &id, 404).await;
+        because(&boss, &format!("/api/admin/{what}/enable/")).await.expect(204);
+        follows(&app, &id, 302).await;
+    }
+}
+
 async fn block(boss: &Client, domain: &str) -> Reply {
     boss.post("/api/admin/blocked-domains/", json!({ "domain": domain, "reason": "phishing" })).await
 }

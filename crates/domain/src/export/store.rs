@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 29] = [
+pub(super) const SECTIONS: [(&str, &str); 30] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -140,6 +140,12 @@ pub(super) const SECTIONS: [(&str, &str); 29] = [
          FROM avatars WHERE user_id = $1
          UNION ALL SELECT '/thumbnails/' || encode(t.digest, 'hex'), t.content_type, octet_length(t.body), l.id
          FROM thumbnails t JOIN links l ON l.id = t.link_id WHERE l.user_id = $1 ORDER BY 4 NULLS FIRST",
+    ),
+    (
+        "page_figures",
+        "SELECT subject_id, hour, clicks, unique_clicks, robot_clicks, own_clicks, views, unique_views, robot_views, own_views
+         FROM click_hours WHERE dimension = 0 AND (subject_id = $1 OR subject_id IN (SELECT id FROM links WHERE user_id = $1))
+         ORDER BY hour, subject_id",
     ),
     (
         "mails",

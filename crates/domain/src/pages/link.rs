@@ -9,7 +9,7 @@ use super::text::Title;
 use super::url::LinkUrl;
 use super::{Link, touch};
 use crate::db::{self, DbError, Pool, Tx};
-use crate::{moderation, rewards};
+use crate::{clicks, moderation, rewards};
 
 /// Where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,6 +265,7 @@ pub async fn delete_link(pool: &Pool, now: DateTime<Utc>, user_id: Uuid, id: Uui
     if touch(&mut tx, user_id, now).await?.is_none() || !store::delete_link(&mut tx, user_id, id).await? {
         return Ok(false);
     }
+    clicks::forget_link(&mut tx, user_id, id).await?;
     tx.commit().await?;
     Ok(true)
 }

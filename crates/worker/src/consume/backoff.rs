@@ -12,7 +12,7 @@ const LIFE: Duration = Duration::from_secs(10);
 
 /// Pauses that double up to a limit, with jitter so that the consumers of all processes do not come back at once.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The pause after a life that lasted `lived`: between a half and the whole of the current step.
-    pub(super) fn pause(&mut self, lived: Duration) -> Duration {
+    pub(crate) fn pause(&mut self, lived: Duration) -> Duration {
         if lived >= LIFE {
             self.next = FIRST;
         }

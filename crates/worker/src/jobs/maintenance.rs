@@ -53,6 +53,7 @@ pub(super) async fn purge(context: &Context, lease: &Lease) -> Result<(), JobErr
         registrations = purged.registrations,
         jobs = purged.jobs,
         events = purged.events,
+        visitors = purged.visitors,
         "removed what had run out"
     );
     Ok(outbox::complete_alone(&context.pool, lease).await?)

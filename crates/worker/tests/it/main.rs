@@ -11,6 +11,7 @@
 )]
 
 mod abuse;
+mod clicks;
 mod consume;
 mod desk;
 mod history;

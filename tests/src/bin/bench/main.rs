@@ -13,6 +13,7 @@
     reason = "a benchmark prints figures, and ends when it cannot go on"
 )]
 
+mod clicks;
 mod drain;
 mod login;
 mod memory;
@@ -28,7 +29,7 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; everything when nothing is named.
-    #[arg(value_parser = ["stats", "page", "login", "register", "drain", "memory"])]
+    #[arg(value_parser = ["stats", "page", "follow", "login", "register", "drain", "clicks", "memory"])]
     only: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 3)]
@@ -39,6 +40,9 @@ struct Arguments {
     /// Referral jobs to drain.
     #[arg(long, default_value_t = 20_000)]
     jobs: usize,
+    /// Clicks to roll up.
+    #[arg(long, default_value_t = 1_000_000)]
+    clicks: usize,
 }
 
 #[tokio::main]
@@ -52,6 +56,9 @@ async fn main() {
     if wanted("page") {
         page::run(rounds, round).await;
     }
+    if wanted("follow") {
+        clicks::follow(rounds, round).await;
+    }
     if wanted("login") {
         login::run(rounds, round).await;
     }
@@ -60,6 +67,9 @@ async fn main() {
     }
     if wanted("drain") {
         drain::run(arguments.jobs).await;
+    }
+    if wanted("clicks") {
+        clicks::roll_up(arguments.clicks).await;
     }
     if wanted("memory") {
         memory::run().await;
