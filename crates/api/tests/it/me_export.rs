@@ -8,7 +8,7 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 29] = [
+const TABLES: [(&str, &str); 30] = [
     ("avatars", "pictures"),
     ("balances", "balances"),
     ("discounts", "benefits"),
@@ -18,6 +18,7 @@ const TABLES: [(&str, &str); 29] = [
     ("identities", "identities"),
     ("ledger_entries", "ledger"),
     ("links", "page_links"),
+    ("page_reports", "page_reports"),
     ("password_resets", "password_resets"),
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),

@@ -46,6 +46,7 @@ async fn v4_public_answers_hold_no_address_no_id_and_no_word_of_who_has_confirme
             let user = if *who == "confirmed" { "qzx-one" } else { "qzx-two" };
             let fill = |part: &str| match part {
                 "{code}" => code.clone(),
+                "@{username}" => format!("@{user}"),
                 part if part.starts_with('{') => user.to_owned(),
                 part => part.to_owned(),
             };
@@ -58,8 +59,14 @@ async fn v4_public_answers_hold_no_address_no_id_and_no_word_of_who_has_confirme
             replies.push((reply.status, said));
             seen += 1;
         }
-        // The referral cookie is signed, and so differs with the code; all else is the same for both.
-        if row.path != "/r/{code}" {
+        if row.path.contains("{username}") {
+            // Who has not confirmed has no page, as if there were nobody.
+            let path = row.path.replace("{username}", "qzx-six");
+            let reply = app.client().get(&path).await.expect(404);
+            let nobody = (404, said(&reply).replace("qzx-six", "USER"));
+            assert_eq!((replies[0].0, &replies[1]), (200, &nobody), "{} tells who is there", row.path);
+        } else if row.path != "/r/{code}" {
+            // The referral cookie is signed, and so differs with the code; all else is the same for both.
             assert_eq!(replies[0], replies[1], "{} tells who has confirmed", row.path);
         }
     }
