@@ -2,7 +2,7 @@
 //!
 //! It shows the name, `@username`, the avatar if there is one, and our host, in the colours of the theme. Text is shaped
 //! as it should be read: right-to-left names, marks, ligatures and emoji sequences. A long name is set smaller, then on two
-//! lines, then cut with an ellipsis. The fonts are compiled in (`assets/fonts/`, with their licences), so that a card looks
+//! lines, then cut with an ellipsis. The fonts are compiled in (`fonts/`, with their licences), so that a card looks
 //! the same on every machine. They cover Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian, Georgian, Ethiopic, Devanagari,
 //! Bengali, Gurmukhi, Gujarati, Tamil, Telugu, Kannada, Malayalam, Sinhala, Thai, Lao, Khmer, Myanmar, the usual Chinese
 //! characters (in Japanese shapes), Kana and Hangul, symbols, and emoji in colour up to Unicode 15. A character that no

@@ -117,7 +117,7 @@ impl<'a> Lines<'a> {
     /// The line of a byte.
     fn at(&mut self, to: usize) -> usize {
         let passed = self.source.get(self.at..to).unwrap_or_default();
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.line += passed.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.at = self.at.max(to);
         self.line
     }

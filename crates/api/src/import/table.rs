@@ -98,7 +98,7 @@ fn item(columns: &[String], record: &StringRecord, line: usize) -> Item {
     let (enabled, pinned, highlighted) =
         (flag("enabled", true), flag("pinned", false), flag("highlighted", false));
     let mut time = |name: &str| {
-        let read = cell(name).map(|text| text.parse::<DateTime<Utc>>()).transpose();
+        let read = cell(name).map(str::parse::<DateTime<Utc>>).transpose();
         read.unwrap_or_else(|_| {
             malformed = true;
             None

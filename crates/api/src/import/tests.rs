@@ -11,7 +11,7 @@ fn titles(items: &[Item]) -> Vec<&str> {
 }
 
 /// As `UserController::exportLinks` of LinkStack 4 writes it.
-const LINKSTACK: &str = r##"{"links":[
+const LINKSTACK: &str = r#"{"links":[
  {"id":2,"link":"https://example.org/shop","title":"My  shop","type":null,"type_params":null,"order":1,"click_number":7,
   "up_link":"yes","user_id":1,"button_id":1,"created_at":"2024-01-02T03:04:05.000000Z","updated_at":null,"custom_css":"","custom_icon":"fa-external-link"},
  {"id":1,"link":"","title":"Hello","type":"heading","order":0,"up_link":"no","button_id":"42"},
@@ -23,7 +23,7 @@ const LINKSTACK: &str = r##"{"links":[
  {"id":8,"link":"https://mastodon.example/@ada","title":"mastodon","order":7,"up_link":"no","button_id":94},
  {"id":9,"link":"javascript:alert(1)","title":"x","order":8,"up_link":"no","button_id":1},
  7
-]}"##;
+]}"#;
 
 #[test]
 fn an_export_of_linkstack_is_read_with_its_blocks() {

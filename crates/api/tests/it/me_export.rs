@@ -18,7 +18,7 @@ const TABLES: [(&str, &str); 30] = [
     ("identities", "identities"),
     ("ledger_entries", "ledger"),
     ("links", "page_links"),
-    ("page_reports", "reports_of_the_page"),
+    ("page_reports", "page_reports"),
     ("password_resets", "password_resets"),
     ("pending_registrations", "uses_of_the_address_by_others"),
     ("premium_periods", "benefits"),

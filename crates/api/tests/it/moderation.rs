@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::app::TestApp;
 use testkit::client::{Client, Reply};
+use testkit::process::Program;
 
 use crate::support::{Bearer, add_link, assert_alike, quick_app, with_page, within_a_second};
 
@@ -373,6 +374,40 @@ async fn a11_reports_are_limited_by_network_and_answered_alike_beyond_it() {
     }
     let refused = report(&app.client(), "nobody").await.expect(429);
     assert!(refused.header("retry-after").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_takes_down_and_puts_up_as_managers_do() {
+    let app = quick_app().await;
+    let boss = manager(&app, "boss").await;
+    let ada = with_page(&app, "ada").await;
+    let id = add_link(&ada, "Shop").await["id"].as_str().unwrap().to_owned();
+    let command = async |arguments: &[&str]| {
+        let arguments = [&["admin"], arguments, &["--reason", "a call by telephone"]].concat();
+        let output = Program::Api.run(&arguments, &app.settings, &std::env::temp_dir()).await;
+        let (out, err) = (output.stdout, String::from_utf8(output.stderr).unwrap());
+        (output.status.success(), format!("{}{err}", String::from_utf8(out).unwrap()))
+    };
+    let done = (true, "done\n".to_owned());
+    let before = (true, "it was so before\n".to_owned());
+    for (what, on, event) in [
+        ("disable-page", "Ada", "page_disabled"),
+        ("enable-page", "ada", "page_enabled"),
+        ("disable-link", id.as_str(), "link_disabled"),
+        ("enable-link", id.as_str(), "link_enabled"),
+        ("block-domain", "EVIL.example", "domain_blocked"),
+        ("unblock-domain", "evil.example.", "domain_unblocked"),
+    ] {
+        assert_eq!(command(&[what, on]).await, done, "{what}");
+        assert_eq!(command(&[what, on]).await, before, "{what}");
+        let told = recorded(&boss, event).await;
+        assert_eq!((told.len(), &told[0]["actor"]), (1, &json!("operator")), "{what}");
+        assert!(!command(&[what, ""]).await.0, "{what}");
+    }
+    for what in ["disable-page", "enable-page"] {
+        let (done, told) = command(&[what, "nobody"]).await;
+        assert!(!done && told.contains("there is no such thing"), "{told}");
+    }
 }
 
 /// What an account held goes with it; a manager's word about it stays in the record.

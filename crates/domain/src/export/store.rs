@@ -141,10 +141,10 @@ pub(super) const SECTIONS: [(&str, &str); 31] = [
          UNION ALL SELECT '/thumbnails/' || encode(t.digest, 'hex'), t.content_type, octet_length(t.body), l.id
          FROM thumbnails t JOIN links l ON l.id = t.link_id WHERE l.user_id = $1 ORDER BY 4 NULLS FIRST",
     ),
+    // Not what others wrote in them, nor from where.
     (
-        // What strangers wrote may name themselves.
-        "reports_of_the_page",
-        "SELECT id, reason, created_at, settled_at, outcome FROM page_reports WHERE user_id = $1 ORDER BY created_at, id",
+        "page_reports",
+        "SELECT reason, created_at, settled_at, outcome FROM page_reports WHERE user_id = $1 ORDER BY created_at",
     ),
     (
         "page_figures",
