@@ -36,7 +36,7 @@ async fn a_link_leads_to_its_target_and_no_cache_may_keep_that() {
 }
 
 /// What an edit makes of a link.
-const CHANGES: [(&str, &str); 9] = [
+const CHANGES: [(&str, &str); 10] = [
     ("not enabled", "UPDATE links SET enabled = false"),
     ("not yet", "UPDATE links SET visible_from = now() + interval '1 hour'"),
     ("no more", "UPDATE links SET visible_from = NULL, visible_until = now() - interval '1 second'"),
@@ -46,6 +46,11 @@ const CHANGES: [(&str, &str); 9] = [
     ("owner blocked", "UPDATE users SET blocked_at = now()"),
     ("owner gone", "UPDATE users SET deleted_at = now()"),
     ("address that is none", "UPDATE links SET url = 'javascript:alert(1)'"),
+    // The last: it stays.
+    (
+        "domain blocked",
+        "INSERT INTO blocked_domains VALUES ('example.org', gen_random_uuid(), 'scam', now())",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
