@@ -170,9 +170,10 @@ async fn f6_a_cycle_is_refused_and_looked_for_no_further_than_needed() {
     let forged = Uuid::now_v7();
     desk.sql(&format!(
         "INSERT INTO referrals (id, referrer_id, referred_user_id, date_referred, status, reason, qualifies_at)
-         VALUES ('{forged}', '{}', '{}', now(), 'pending', 'awaiting_settlement', now());
-         UPDATE referral_counters SET pending = pending + 1 WHERE user_id = '{}'",
-        bob.id, ada.id, bob.id
+         VALUES ('{forged}', '{0}', '{1}', now(), 'pending', 'awaiting_settlement', now());
+         UPDATE referral_counters SET pending = pending + 1 WHERE user_id = '{0}';
+         INSERT INTO referral_days (user_id, day, registrations) VALUES ('{0}', current_date, 1)",
+        bob.id, ada.id
     ))
     .await;
     desk.confirm(ada.id).await;
