@@ -98,9 +98,9 @@ problem_codes! {
     DiscountUnavailable = "discount_unavailable", CONFLICT, "This coupon cannot be used",
         "It was used for another order, or taken back.";
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
-        "A body has 64 KiB at most.";
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON",
-        "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.";
+        "A body has 64 KiB at most, a picture 5 MiB, a list of links to import 1 MiB.";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of another media type than this takes",
+        "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`; a picture as `image/png`, `image/jpeg`, `image/webp` or `image/gif`.";
     Validation = "validation", UNPROCESSABLE_ENTITY, "Some fields are not valid",
         "`errors` lists every field that is not valid: `pointer` names it (JSON Pointer into the body, or `?name` for a query parameter), `code` says why.";
     EmailMissing = "email_missing", UNPROCESSABLE_ENTITY, "The identity provider told no e-mail address",

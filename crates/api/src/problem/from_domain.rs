@@ -268,8 +268,8 @@ impl From<PictureError> for Problem {
     fn from(error: PictureError) -> Self {
         match error {
             PictureError::TooLarge => Self::new(Code::PayloadTooLarge),
-            PictureError::Unsupported => Self::new(Code::UnsupportedMediaType).detail(sentence(&error)),
-            PictureError::TooManyPixels | PictureError::Damaged => {
+            // The media type was right, or it would not have been read: what came under it is not.
+            PictureError::Unsupported | PictureError::TooManyPixels | PictureError::Damaged => {
                 Self::of_field("", Complaint::new(FieldCode::InvalidValue, sentence(&error)))
             }
         }

@@ -28,7 +28,7 @@ pub(super) struct Body {
     #[schema(pattern = "^(linkstack|littlelink|csv|html)$", example = "csv")]
     format: String,
     /// The export of LinkStack (JSON), the `index.html` of LittleLink, rows of `title,url`, or any page as HTML.
-    #[schema(min_length = 1, max_length = 1_000_000, example = "title,url\nMy shop,https://shop.example/")]
+    #[schema(min_length = 1, example = "title,url\nMy shop,https://shop.example/")]
     content: String,
     /// Whether the links are made. Otherwise it is only told what would come of it.
     #[schema(nullable = false)]

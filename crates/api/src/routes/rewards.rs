@@ -68,7 +68,7 @@ impl From<RewardView> for Reward {
 
 /// A page of decisions, and what is not decided yet.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Rewards)]
+#[schema(as = RewardList)]
 pub(super) struct Reply {
     #[serde(flatten)]
     page: Page<Reward>,

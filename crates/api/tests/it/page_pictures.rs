@@ -124,11 +124,11 @@ async fn h1_what_is_no_picture_or_too_large_is_refused_and_nothing_is_written() 
         }
         let svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>".to_vec();
         for (file, status) in [
-            (svg, 415),
-            (Vec::new(), 415),
-            (b"GIF".to_vec(), 415),
+            (svg, 422),
+            (Vec::new(), 422),
+            (b"GIF".to_vec(), 422),
             (png(1)[..100].to_vec(), 422),
-            (vec![0; largest], 415),
+            (vec![0; largest], 422),
             (vec![0; largest + 1], 413),
         ] {
             let length = file.len();
@@ -165,6 +165,6 @@ async fn pictures_are_taken_sixty_times_an_hour() {
     for _ in 0..61 {
         statuses.push(put(&ada, AVATAR, "image/png", b"no picture".to_vec()).await.status);
     }
-    assert_eq!((statuses.iter().filter(|status| **status == 415).count(), statuses.last()), (60, Some(&429)));
+    assert_eq!((statuses.iter().filter(|status| **status == 422).count(), statuses.last()), (60, Some(&429)));
     ada.patch("/api/profile/", json!({ "bio": "still" })).await.expect(200);
 }
