@@ -5,6 +5,7 @@
 //! `trellis_clicks_lost_total{reason}`.
 
 mod flusher;
+mod inbox;
 mod seen;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,20 +17,17 @@ use chrono::SubsecRound as _;
 use domain::clicks::{Kind, Mark};
 use domain::clock::Clock;
 use domain::pages::Destination;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::app::State;
 use crate::config::Config;
 use crate::{auth, client_ip};
 pub use flusher::Flusher;
+use inbox::Inbox;
 use seen::Seen;
 
 /// The longest user agent and `Referer` that are kept until they are read, in bytes.
 const LONGEST: usize = 2_048;
-
-/// How many requests may be noted and not yet looked at. The flusher looks all the time.
-const NOTED: usize = 8_192;
 
 /// Why clicks are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ fn lose(loss: Loss, count: usize) {
 
 /// Where handlers note clicks and views.
 pub struct Clicks {
-    noted: mpsc::Sender<Seen>,
+    noted: Arc<Inbox>,
     clock: Clock,
     /// For the server to run.
     flusher: Mutex<Option<Flusher>>,
@@ -76,8 +74,8 @@ impl Clicks {
         for loss in Loss::ALL {
             lose(loss, 0);
         }
-        let (noted, inbox) = mpsc::channel(NOTED);
-        let flusher = Flusher::new(config, clock.clone(), pool, redis, inbox);
+        let noted = Arc::<Inbox>::default();
+        let flusher = Flusher::new(config, clock.clone(), pool, redis, Arc::clone(&noted));
         Self { noted, clock, flusher: Mutex::new(Some(flusher)) }
     }
 
@@ -108,7 +106,7 @@ impl Clicks {
             user_agent: text(headers, &header::USER_AGENT),
             referer: text(headers, &header::REFERER),
         };
-        if self.noted.try_send(seen).is_err() {
+        if !self.noted.put(seen) {
             lose(Loss::Buffer, 1);
         }
     }

@@ -195,6 +195,8 @@ pub fn table() -> Vec<Row> {
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let put = Method::PUT;
     let mut rows = pages::public_rows();
+    // As those: a path is compared with one row after the other.
+    rows.extend([Row::new(get.clone(), "/l/{link_id}", Public, link_target::get)]);
     rows.extend([
         Row::new(post.clone(), "/api/register/", Public, register::post).limited(policy::REGISTER),
         Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
@@ -291,7 +293,6 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/links/{id}/stats/", User, stats::link),
         Row::new(get.clone(), "/api/profile/stats/", User, stats::page),
         Row::new(get.clone(), "/r/{code}", Public, referral_codes::follow),
-        Row::new(get.clone(), "/l/{link_id}", Public, link_target::get),
         Row::new(get.clone(), jwks::PATH, Public, jwks::get),
         Row::new(get.clone(), "/health/live", Public, health::live),
         Row::new(get, "/health/ready", Public, health::ready),

@@ -4,19 +4,20 @@
 //! once. While Redis is away events wait here, as many as `CLICK_BUFFER` allows; the newest are lost first, so that what
 //! is counted stays without a gap. At the end what waits is given two seconds.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::clicks::{Batch, Countries, Event, LARGEST_BATCH, Salts, Stream};
+use domain::clicks::{Agent, Batch, Countries, Event, LARGEST_BATCH, Salts, Stream};
 use domain::clock::Clock;
 use domain::db::Pool;
 use domain::redis::{BUDGET, Redis, Unavailable};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use uuid::Uuid;
 
+use super::inbox::Inbox;
 use super::{Loss, Seen, lose};
 use crate::config::Config;
 
@@ -32,18 +33,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the end may take.
 const LAST: Duration = Duration::from_secs(2);
 
-/// How much is looked at in one go.
-const GULP: usize = 256;
+/// How many user agents are remembered: browsers have few of them, and reading one costs more than all else about a click.
+const AGENTS: usize = 1_024;
 
 /// Brings events to Redis.
 pub struct Flusher {
-    inbox: mpsc::Receiver<Seen>,
+    inbox: Arc<Inbox>,
     clock: Clock,
     pool: Pool,
     stream: Stream,
     countries: Arc<Countries>,
     own_host: String,
     salts: Salts,
+    agents: HashMap<Arc<str>, Agent>,
     salt_rest: Option<Instant>,
     queue: VecDeque<Event>,
     /// What goes next, or is on its way: it stays until Redis has said that it is there.
@@ -69,13 +71,7 @@ enum Way {
 type Call = JoinHandle<Result<u64, Unavailable>>;
 
 impl Flusher {
-    pub(super) fn new(
-        config: &Config,
-        clock: Clock,
-        pool: Pool,
-        redis: Redis,
-        inbox: mpsc::Receiver<Seen>,
-    ) -> Self {
+    pub(super) fn new(config: &Config, clock: Clock, pool: Pool, redis: Redis, inbox: Arc<Inbox>) -> Self {
         let origin = config.common.public_url.origin();
         let own_host = url::Url::parse(origin).ok().and_then(|url| url.host_str().map(str::to_owned));
         Self {
@@ -86,6 +82,7 @@ impl Flusher {
             countries: Arc::clone(&config.countries),
             own_host: own_host.unwrap_or_default(),
             salts: Salts::default(),
+            agents: HashMap::new(),
             salt_rest: None,
             queue: VecDeque::new(),
             batch: None,
@@ -101,16 +98,14 @@ impl Flusher {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked = Instant::now();
         let mut call: Option<Call> = None;
-        let mut seen = Vec::with_capacity(GULP);
+        let mut seen = Vec::new();
         let mut deadline = None;
         loop {
             let stopping = deadline.is_some();
             tokio::select! {
-                count = self.inbox.recv_many(&mut seen, GULP), if !stopping || !self.inbox.is_empty() => {
-                    if count > 0 {
-                        self.take(&mut seen).await;
-                    }
-                    if self.queue.len() < LARGEST_BATCH || self.state != Way::Free {
+                () = self.inbox.much() => {
+                    self.take(&mut seen).await;
+                    if self.state != Way::Free {
                         continue;
                     }
                 }
@@ -121,6 +116,7 @@ impl Flusher {
                     }
                 }
                 _ = ticks.tick() => {
+                    self.take(&mut seen).await;
                     if looked.elapsed() >= LOOK_EVERY {
                         looked = Instant::now();
                         let countries = Arc::clone(&self.countries);
@@ -129,6 +125,7 @@ impl Flusher {
                 }
                 () = stopped(&mut shutdown), if !stopping => {
                     self.inbox.close();
+                    self.take(&mut seen).await;
                     deadline = Some(Instant::now() + LAST);
                 }
             }
@@ -136,8 +133,7 @@ impl Flusher {
                 call = self.next_call();
             }
             if let Some(deadline) = deadline {
-                let done =
-                    call.is_none() && self.batch.is_none() && self.queue.is_empty() && self.inbox.is_empty();
+                let done = call.is_none() && self.batch.is_none() && self.queue.is_empty();
                 if done || Instant::now() >= deadline {
                     break;
                 }
@@ -145,15 +141,16 @@ impl Flusher {
         }
         // A batch on its way may still arrive; as far as this process knows, it did not.
         let on_its_way = self.batch.map_or(0, |batch| batch.events.len());
-        let lost = on_its_way + self.queue.len() + self.inbox.len();
+        let lost = on_its_way + self.queue.len();
         if lost > 0 {
             tracing::warn!(lost, "clicks are lost: Redis did not take them before the end");
             lose(Loss::Shutdown, lost);
         }
     }
 
-    /// Makes events of what was seen.
+    /// Makes events of what was noted, in a list that is empty before and after.
     async fn take(&mut self, seen: &mut Vec<Seen>) {
+        self.inbox.take(seen);
         for seen in seen.drain(..) {
             if self.salts.lacks(seen.at) {
                 self.provide_salt(&seen).await;
@@ -169,9 +166,22 @@ impl Flusher {
                 );
                 continue;
             }
-            self.queue.push_back(seen.event(&self.salts, &self.countries, &self.own_host));
+            let agent = self.read(&seen.user_agent);
+            self.queue.push_back(seen.event(agent, &self.salts, &self.countries, &self.own_host));
         }
         metrics::gauge!("trellis_clicks_buffered").set(u32::try_from(self.queue.len()).unwrap_or(u32::MAX));
+    }
+
+    fn read(&mut self, user_agent: &Arc<str>) -> Agent {
+        if let Some(agent) = self.agents.get(user_agent) {
+            return *agent;
+        }
+        if self.agents.len() >= AGENTS {
+            self.agents.clear();
+        }
+        let agent = Agent::read(user_agent);
+        self.agents.insert(Arc::clone(user_agent), agent);
+        agent
     }
 
     /// Fetches the salt of the day. Without one a click counts, and its visitor does not.

@@ -22,9 +22,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What is kept of it.
-    pub(super) fn event(&self, salts: &Salts, countries: &Countries, own_host: &str) -> Event {
-        let agent = Agent::read(&self.user_agent);
+    /// What is kept of it; `agent` is what its user agent says.
+    pub(super) fn event(&self, agent: Agent, salts: &Salts, countries: &Countries, own_host: &str) -> Event {
         let mark = if self.mark == Mark::Person && agent.robot { Mark::Robot } else { self.mark };
         let network = client_ip::prefix(self.address).to_string();
         let visitor = |scope| {
