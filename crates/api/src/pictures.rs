@@ -6,7 +6,7 @@
 //! colours are taken for sRGB. Of an animation the first frame stays.
 //!
 //! These functions take long (up to a second for the largest) and never wait: call them through a
-//! [`Studio`](crate::pictures::Studio), which keeps them off the threads that serve requests.
+//! [`Studio`], which keeps them off the threads that serve requests.
 
 mod encode;
 mod read;
