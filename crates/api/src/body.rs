@@ -197,6 +197,43 @@ impl Fields {
         max: usize,
         mut read: impl FnMut(&mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
+        self.list(name, max, |item, at, errors| {
+            let Json::Object(members) = item else {
+                errors.push(Complaint::new(FieldCode::WrongType, "This must be an object.").at(at));
+                return None;
+            };
+            let mut fields = Self::of(members);
+            let value = read(&mut fields);
+            fields.refuse_the_rest();
+            let inside = |error: FieldError| FieldError { pointer: at.clone() + &error.pointer, ..error };
+            errors.extend(fields.errors.into_iter().map(inside));
+            value
+        })
+    }
+
+    /// A required list of texts, `max` at most.
+    pub fn texts<T, E: Into<Complaint>>(
+        &mut self,
+        name: &str,
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        self.list(name, max, |item, at, errors| {
+            let result = match item {
+                Json::Text(text) => parse(&text).map_err(Into::into),
+                _ => Err(Complaint::new(FieldCode::WrongType, "This must be a string.")),
+            };
+            result.map_err(|complaint| errors.push(complaint.at(at))).ok()
+        })
+    }
+
+    /// A required list, `max` at most. `read` is given each item with its pointer, and says what is wrong with it.
+    fn list<T>(
+        &mut self,
+        name: &str,
+        max: usize,
+        mut read: impl FnMut(Json, String, &mut Vec<FieldError>) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let items = match self.take(name) {
             Some(Json::List(items)) => items,
             Some(_) => {
@@ -217,19 +254,7 @@ impl Fields {
             let mut at = String::new();
             json::push_token(&mut at, name);
             json::push_token(&mut at, &index.to_string());
-            let Json::Object(members) = item else {
-                self.errors.push(Complaint::new(FieldCode::WrongType, "This must be an object.").at(at));
-                continue;
-            };
-            let mut fields = Self::of(members);
-            values.extend(read(&mut fields));
-            fields.refuse_the_rest();
-            self.errors.extend(
-                fields
-                    .errors
-                    .into_iter()
-                    .map(|error| FieldError { pointer: at.clone() + &error.pointer, ..error }),
-            );
+            values.extend(read(item, at, &mut self.errors));
         }
         Some(values)
     }

@@ -22,6 +22,7 @@ pub mod oidc;
 pub mod own_path;
 pub mod pages;
 pub mod passwords;
+pub mod path;
 pub mod pictures;
 pub mod problem;
 pub mod published;

@@ -1,4 +1,4 @@
-//! QR codes that lead to a page: as SVG for print, as PNG for everywhere else.
+//! QR codes: as SVG for print, as PNG for everywhere else.
 
 use fast_qr::convert::svg::SvgBuilder;
 use fast_qr::qr::{QRBuilder, QRCode};
@@ -15,13 +15,17 @@ pub const SIDE: u16 = 512;
 const QUIET: usize = 4;
 
 fn code(text: &str) -> anyhow::Result<QRCode> {
-    QRBuilder::new(text).build().map_err(|error| anyhow::anyhow!("no QR code holds this address: {error:?}"))
+    QRBuilder::new(text).build().map_err(|error| anyhow::anyhow!("no QR code holds this: {error:?}"))
+}
+
+/// A code as SVG that is as large as its place.
+pub fn drawing(text: &str) -> anyhow::Result<String> {
+    Ok(SvgBuilder::default().to_str(&code(text)?))
 }
 
 /// A code as SVG.
 pub fn svg(text: &str, side: u16) -> anyhow::Result<Vec<u8>> {
-    let drawn = SvgBuilder::default().to_str(&code(text)?);
-    Ok(drawn.replacen("<svg ", &format!("<svg width=\"{side}\" height=\"{side}\" "), 1).into_bytes())
+    Ok(drawing(text)?.replacen("<svg ", &format!("<svg width=\"{side}\" height=\"{side}\" "), 1).into_bytes())
 }
 
 /// A code as PNG: modules of whole pixels, in the middle.

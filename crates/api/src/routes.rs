@@ -26,6 +26,7 @@ mod links_order;
 mod login;
 mod login_factor;
 mod logout;
+mod managers;
 mod me;
 mod me_email;
 mod me_export;

@@ -149,36 +149,26 @@ impl From<db::QueryError> for ModerationError {
     }
 }
 
-/// Takes the page of an account down, which settles the reports of it. Returns whether it was up.
-pub async fn disable_page(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    username: &Username,
-    decision: Decision<'_>,
-    trace: &Trace,
-) -> Result<bool, ModerationError> {
-    set_page(pool, now, username, decision, true, trace).await
+/// What strangers get to see of a page or a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// What its owner shows of it.
+    Shown,
+    /// Nothing.
+    Hidden,
 }
 
-/// Puts the page of an account up again. Returns whether it was down.
-pub async fn enable_page(
+/// Takes the page of an account down, which settles the reports of it, or puts it up again. Returns whether that changed
+/// anything.
+pub async fn set_page(
     pool: &Pool,
     now: DateTime<Utc>,
     username: &Username,
+    visibility: Visibility,
     decision: Decision<'_>,
     trace: &Trace,
 ) -> Result<bool, ModerationError> {
-    set_page(pool, now, username, decision, false, trace).await
-}
-
-async fn set_page(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    username: &Username,
-    decision: Decision<'_>,
-    down: bool,
-    trace: &Trace,
-) -> Result<bool, ModerationError> {
+    let down = visibility == Visibility::Hidden;
     let mut tx = Tx::begin(pool).await?;
     let user_id = store::find_user(&mut tx, username).await?.ok_or(ModerationError::NotFound)?;
     let profile = pages::touch(&mut tx, user_id, now).await?.ok_or(ModerationError::NotFound)?;
@@ -195,36 +185,16 @@ async fn set_page(
     Ok(true)
 }
 
-/// Takes a link down. Returns whether it was up.
-pub async fn disable_link(
+/// Takes a link down, or puts it up again. Returns whether that changed anything.
+pub async fn set_link(
     pool: &Pool,
     now: DateTime<Utc>,
     link_id: Uuid,
+    visibility: Visibility,
     decision: Decision<'_>,
     trace: &Trace,
 ) -> Result<bool, ModerationError> {
-    set_link(pool, now, link_id, decision, true, trace).await
-}
-
-/// Puts a link up again. Returns whether it was down.
-pub async fn enable_link(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    link_id: Uuid,
-    decision: Decision<'_>,
-    trace: &Trace,
-) -> Result<bool, ModerationError> {
-    set_link(pool, now, link_id, decision, false, trace).await
-}
-
-async fn set_link(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    link_id: Uuid,
-    decision: Decision<'_>,
-    down: bool,
-    trace: &Trace,
-) -> Result<bool, ModerationError> {
+    let down = visibility == Visibility::Hidden;
     let mut tx = Tx::begin(pool).await?;
     let owner = store::owner_of(&mut tx, link_id).await?.ok_or(ModerationError::NotFound)?;
     pages::touch(&mut tx, owner, now).await?.ok_or(ModerationError::NotFound)?;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use domain::accounts::Username;
 use domain::audit::{Actor, Trace};
 use domain::db::Pool;
-use domain::moderation::{self, BlockedDomain, Decision};
+use domain::moderation::{self, BlockedDomain, Decision, Visibility};
 use uuid::Uuid;
 
 /// A command of `api admin` about pages.
@@ -62,19 +62,17 @@ pub(crate) struct DomainName {
 /// Runs a command.
 pub(super) async fn run(pool: &Pool, now: DateTime<Utc>, command: &Moderation) -> anyhow::Result<()> {
     let trace = &Trace::default();
+    let set_page = async |page: &PageOf, visibility| {
+        moderation::set_page(pool, now, &page.username, visibility, because(&page.reason), trace).await
+    };
+    let set_link = async |link: &Link, visibility| {
+        moderation::set_link(pool, now, link.link_id, visibility, because(&link.reason), trace).await
+    };
     let changed = match command {
-        Moderation::DisablePage(page) => {
-            moderation::disable_page(pool, now, &page.username, because(&page.reason), trace).await?
-        }
-        Moderation::EnablePage(page) => {
-            moderation::enable_page(pool, now, &page.username, because(&page.reason), trace).await?
-        }
-        Moderation::DisableLink(link) => {
-            moderation::disable_link(pool, now, link.link_id, because(&link.reason), trace).await?
-        }
-        Moderation::EnableLink(link) => {
-            moderation::enable_link(pool, now, link.link_id, because(&link.reason), trace).await?
-        }
+        Moderation::DisablePage(page) => set_page(page, Visibility::Hidden).await?,
+        Moderation::EnablePage(page) => set_page(page, Visibility::Shown).await?,
+        Moderation::DisableLink(link) => set_link(link, Visibility::Hidden).await?,
+        Moderation::EnableLink(link) => set_link(link, Visibility::Shown).await?,
         Moderation::BlockDomain(name) => {
             moderation::block_domain(pool, now, &name.domain, because(&name.reason), trace).await?
         }

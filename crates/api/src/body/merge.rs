@@ -1,9 +1,9 @@
 //! Reading a patch (RFC 7396): a field that is absent stays, one that is `null` is cleared, any other is set. And the kinds
-//! of values that only pages have: text of a form of its own, instants, lists of words.
+//! of values that only pages have: text of a form of its own, instants.
 
 use chrono::{DateTime, Utc};
 
-use super::json::{self, Json};
+use super::json::Json;
 use super::{Complaint, Fields};
 use crate::problem::FieldCode;
 
@@ -64,47 +64,6 @@ impl Fields {
                 )
             })
         })
-    }
-
-    /// A required list of texts, `max` at most.
-    pub fn texts<T, E: Into<Complaint>>(
-        &mut self,
-        name: &str,
-        max: usize,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<Vec<T>> {
-        let items = match self.take(name) {
-            Some(Json::List(items)) => items,
-            Some(_) => {
-                self.error(name, Complaint::new(FieldCode::WrongType, "This must be a list."));
-                return None;
-            }
-            None => {
-                self.error(name, FieldCode::Required);
-                return None;
-            }
-        };
-        if items.len() > max {
-            self.error(name, Complaint::new(FieldCode::TooLong, format!("There are {max} of them at most.")));
-            return None;
-        }
-        let mut values = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let result = match item {
-                Json::Text(text) => parse(&text).map_err(Into::into),
-                _ => Err(Complaint::new(FieldCode::WrongType, "This must be a string.")),
-            };
-            match result {
-                Ok(value) => values.push(value),
-                Err(complaint) => {
-                    let mut at = String::new();
-                    json::push_token(&mut at, name);
-                    json::push_token(&mut at, &index.to_string());
-                    self.errors.push(complaint.at(at));
-                }
-            }
-        }
-        Some(values)
     }
 }
 

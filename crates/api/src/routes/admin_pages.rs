@@ -1,22 +1,18 @@
 //! `/api/admin/pages/` and `/api/admin/links/`: managers take pages and links down, and put them up again.
 
 use actix_web::{HttpResponse, web};
-use domain::accounts::Username;
-use domain::audit::Actor;
-use domain::moderation::{self, Decision};
+use domain::moderation::{self, Visibility};
 use utoipa::ToSchema;
 
-use super::admin_referrals::{LONGEST_REASON, parse_id};
-use crate::app::Shared;
-use crate::audit::Traced;
-use crate::auth::Caller;
-use crate::body::Fields;
-use crate::problem::{Code, Problem};
+use super::managers::Because;
+use crate::app::{Shared, State};
+use crate::path;
+use crate::problem::Problem;
 
 /// Why a page or a link is taken down or put up.
 #[derive(ToSchema)]
 #[schema(as = AdminModeration)]
-#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Because` reads it")]
 pub(super) struct Body {
     /// For the record, and for the owner to read.
     #[schema(min_length = 1, max_length = 500, example = "the second link asks for passwords of a bank")]
@@ -34,20 +30,10 @@ pub(super) struct Body {
 )]
 pub(super) async fn disable(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     username: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    if moderation::disable_page(&state.pool, state.clock.now(), &name_of(&username)?, decision, &traced.0)
-        .await?
-    {
-        tracing::info!("a manager took a page down");
-    }
-    Ok(HttpResponse::NoContent().finish())
+    set_page(&state, &username, Visibility::Hidden, &because).await
 }
 
 /// Put a page up again
@@ -60,20 +46,10 @@ pub(super) async fn disable(
 )]
 pub(super) async fn enable(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     username: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    if moderation::enable_page(&state.pool, state.clock.now(), &name_of(&username)?, decision, &traced.0)
-        .await?
-    {
-        tracing::info!("a manager put a page up again");
-    }
-    Ok(HttpResponse::NoContent().finish())
+    set_page(&state, &username, Visibility::Shown, &because).await
 }
 
 /// Take a link down
@@ -86,19 +62,10 @@ pub(super) async fn enable(
 )]
 pub(super) async fn disable_link(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    let id = parse_id(&id)?;
-    if moderation::disable_link(&state.pool, state.clock.now(), id, decision, &traced.0).await? {
-        tracing::info!(link_id = %id, "a manager took a link down");
-    }
-    Ok(HttpResponse::NoContent().finish())
+    set_link(&state, &id, Visibility::Hidden, &because).await
 }
 
 /// Put a link up again
@@ -111,22 +78,38 @@ pub(super) async fn disable_link(
 )]
 pub(super) async fn enable_link(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    let id = parse_id(&id)?;
-    if moderation::enable_link(&state.pool, state.clock.now(), id, decision, &traced.0).await? {
-        tracing::info!(link_id = %id, "a manager put a link up again");
+    set_link(&state, &id, Visibility::Shown, &because).await
+}
+
+async fn set_page(
+    state: &State,
+    username: &str,
+    visibility: Visibility,
+    because: &Because,
+) -> Result<HttpResponse, Problem> {
+    let username = path::username(username)?;
+    let now = state.clock.now();
+    let set =
+        moderation::set_page(&state.pool, now, &username, visibility, because.decision(), &because.trace);
+    if set.await? {
+        tracing::info!(?visibility, "a manager decided about a page");
     }
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The name in a path. What is none names nobody.
-fn name_of(text: &str) -> Result<Username, Problem> {
-    Username::parse(text).map_err(|_| Problem::new(Code::NotFound))
+async fn set_link(
+    state: &State,
+    id: &str,
+    visibility: Visibility,
+    because: &Because,
+) -> Result<HttpResponse, Problem> {
+    let id = path::id(id)?;
+    let now = state.clock.now();
+    if moderation::set_link(&state.pool, now, id, visibility, because.decision(), &because.trace).await? {
+        tracing::info!(link_id = %id, ?visibility, "a manager decided about a link");
+    }
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -2,7 +2,6 @@
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use domain::audit::{Actor, Trace};
 use domain::cache::{Entry, Kind};
 use domain::page::Cursor;
 use domain::referrals::{self, ReferralStatus, Reviewed, Ruling, Search, Side, Verdict};
@@ -10,34 +9,18 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::managers::{Because, Body};
 use super::security_events::network_tag;
 use crate::app::{Shared, State};
-use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::{Complaint, Fields};
+use crate::body::Complaint;
 use crate::cursor::Cursors;
-use crate::problem::{Code, Problem};
+use crate::path;
+use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/referrals/";
-
-/// The longest reason, in characters.
-pub(super) const LONGEST_REASON: usize = 500;
-
-/// Why a manager does it.
-#[derive(ToSchema)]
-#[schema(as = AdminReason)]
-#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
-pub(super) struct Body {
-    /// For the audit record. The people concerned do not read it.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        example = "thirty accounts in one evening, none of which signed in"
-    )]
-    reason: String,
-}
 
 /// One side of a referral.
 #[derive(Serialize, ToSchema)]
@@ -153,12 +136,10 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
 )]
 pub(super) async fn approve(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    decide(&state, caller, &traced.0, &id, fields, Verdict::Approve).await
+    decide(&state, &id, Verdict::Approve, &because).await
 }
 
 /// Refuse a referral
@@ -173,12 +154,10 @@ pub(super) async fn approve(
 )]
 pub(super) async fn reject(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    decide(&state, caller, &traced.0, &id, fields, Verdict::Reject).await
+    decide(&state, &id, Verdict::Reject, &because).await
 }
 
 /// Take a successful referral back
@@ -193,28 +172,22 @@ pub(super) async fn reject(
 )]
 pub(super) async fn reverse(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    decide(&state, caller, &traced.0, &id, fields, Verdict::Reverse).await
+    decide(&state, &id, Verdict::Reverse, &because).await
 }
 
 async fn decide(
     state: &State,
-    caller: Caller,
-    trace: &Trace,
     id: &str,
-    mut fields: Fields,
     verdict: Verdict,
+    because: &Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let referral_id = parse_id(id)?;
-    let ruling = Ruling { referral_id, verdict, actor: Actor::Manager(caller.user_id), reason: &reason };
+    let referral_id = path::id(id)?;
+    let ruling = Ruling { referral_id, verdict, actor: because.actor, reason: &because.reason };
     let policy = state.config.common.referrals;
-    let ruled = referrals::rule(&state.pool, state.clock.now(), policy, ruling, trace).await?;
+    let ruled = referrals::rule(&state.pool, state.clock.now(), policy, ruling, &because.trace).await?;
     state.wake.wake();
     if !ruled.changed.is_empty() {
         tracing::info!(%referral_id, status = %ruled.status, "a manager decided about a referral");
@@ -224,9 +197,4 @@ async fn decide(
     }
     let row = referrals::review_one(&state.pool, referral_id).await?;
     Ok(HttpResponse::Ok().json(row.map(View::from)))
-}
-
-/// The id in a path. What is none names nothing.
-pub(super) fn parse_id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(text).map_err(|_| Problem::new(Code::NotFound))
 }

@@ -2,19 +2,18 @@
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use domain::audit::Actor;
-use domain::moderation::{self, Decision, Report, State};
+use domain::moderation::{self, Report, State};
 use domain::page::Cursor;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::admin_referrals::{Body, LONGEST_REASON, parse_id};
+use super::managers::{Because, Body};
 use crate::app::Shared;
-use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::{Complaint, Fields};
+use crate::body::Complaint;
 use crate::cursor::Cursors;
+use crate::path;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::reply::{self, Page};
@@ -99,16 +98,12 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
 )]
 pub(super) async fn dismiss(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    let id = parse_id(&id)?;
-    if moderation::dismiss_report(&state.pool, state.clock.now(), id, decision, &traced.0).await? {
+    let id = path::id(&id)?;
+    let now = state.clock.now();
+    if moderation::dismiss_report(&state.pool, now, id, because.decision(), &because.trace).await? {
         tracing::info!(report_id = %id, "a manager dismissed a report");
     }
     Ok(HttpResponse::NoContent().finish())

@@ -1,7 +1,6 @@
 //! `/api/admin/users/`: what managers see of accounts; keeping somebody out; giving and taking credits.
 
-use actix_web::http::header::HeaderMap;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use domain::accounts::{self, AccountView, Blocking};
 use domain::audit::Actor;
@@ -12,20 +11,19 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::admin_referrals::{Body, LONGEST_REASON, parse_id};
+use super::managers::{Because, Body, LONGEST_REASON};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields};
 use crate::cursor::Cursors;
-use crate::problem::{Code, FieldCode, Problem};
+use crate::idempotency::IdempotencyKey;
+use crate::path;
+use crate::problem::{FieldCode, Problem};
 use crate::query::Query;
 use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/users/";
-
-/// The header that makes an adjustment happen once.
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// An account, as managers see it: no address.
 #[derive(Serialize, ToSchema)]
@@ -136,16 +134,11 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
 )]
 pub(super) async fn block(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let blocking =
-        Blocking { user_id: parse_id(&id)?, actor: Actor::Manager(caller.user_id), reason: &reason };
-    let blocked = accounts::block(&state.pool, state.clock.now(), blocking, &traced.0).await?;
+    let blocking = Blocking { user_id: path::id(&id)?, actor: because.actor, reason: &because.reason };
+    let blocked = accounts::block(&state.pool, state.clock.now(), blocking, &because.trace).await?;
     state.sessions.forget(&blocked.ended).await;
     if blocked.changed {
         tracing::info!(user_id = %blocking.user_id, "a manager blocked an account");
@@ -163,16 +156,11 @@ pub(super) async fn block(
 )]
 pub(super) async fn unblock(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     id: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
-    let blocking =
-        Blocking { user_id: parse_id(&id)?, actor: Actor::Manager(caller.user_id), reason: &reason };
-    let unblocked = accounts::unblock(&state.pool, state.clock.now(), blocking, &traced.0).await?;
+    let blocking = Blocking { user_id: path::id(&id)?, actor: because.actor, reason: &because.reason };
+    let unblocked = accounts::unblock(&state.pool, state.clock.now(), blocking, &because.trace).await?;
     state.wake.wake();
     if unblocked.changed {
         tracing::info!(user_id = %blocking.user_id, "a manager let an account in again");
@@ -186,8 +174,8 @@ pub(super) async fn unblock(
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/adjust/", tag = "managers", request_body = AdjustBody,
     params(("id" = Uuid, Path, description = "The account"),
-           ("Idempotency-Key" = String, Header, description = "Names this adjustment: 1 to 128 printable characters",
-            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_-]{1,128}$")),
+           ("Idempotency-Key" = String, Header, description = "A name for this adjustment, such as a UUID", min_length = 1,
+            max_length = 255, pattern = "^[A-Za-z0-9-]{1,255}$")),
     responses((status = 200, description = "What it made", body = Adjusted),
               (status = 409, description = "`insufficient_credits`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
@@ -196,7 +184,7 @@ pub(super) async fn adjust(
     state: Shared,
     caller: Caller,
     traced: Traced,
-    request: HttpRequest,
+    key: Result<IdempotencyKey, Problem>,
     id: web::Path<String>,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -210,12 +198,13 @@ pub(super) async fn adjust(
     });
     let reason = fields.text("reason", LONGEST_REASON);
     let (amount, reason) = fields.finish((amount, reason))?;
+    let key = key?;
     let adjustment = Adjustment {
-        user_id: parse_id(&id)?,
+        user_id: path::id(&id)?,
         amount,
         reason: &reason,
         actor: Actor::Manager(caller.user_id),
-        idempotency_key: idempotency_key(request.headers())?,
+        idempotency_key: &key.0,
     };
     let adjusted = rewards::adjust_and_record(&state.pool, state.clock.now(), adjustment, &traced.0).await?;
     let entry = Entry { kind: Kind::ReferralStats, id: adjustment.user_id };
@@ -225,14 +214,4 @@ pub(super) async fn adjust(
     }
     Ok(HttpResponse::Ok()
         .json(Adjusted { entry_id: adjusted.entry_id, balance: adjusted.balance.to_string() }))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
-        return Err(Problem::new(Code::BadRequest).detail("The header Idempotency-Key is missing."));
-    };
-    let key = value.to_str().ok().filter(|key| (1..=128).contains(&key.len()) && !key.contains('\t'));
-    key.ok_or_else(|| {
-        Problem::new(Code::BadRequest).detail("The header Idempotency-Key has 1 to 128 printable characters.")
-    })
 }

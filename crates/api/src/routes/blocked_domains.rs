@@ -8,7 +8,7 @@ use domain::page::Cursor;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::admin_referrals::{Body as Reason, LONGEST_REASON};
+use super::managers::{Because, Body as Reason, LONGEST_REASON};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
@@ -105,16 +105,12 @@ pub(super) async fn post(
 )]
 pub(super) async fn delete(
     state: Shared,
-    caller: Caller,
-    traced: Traced,
     domain: web::Path<String>,
-    mut fields: Fields,
+    because: Because,
 ) -> Result<HttpResponse, Problem> {
-    let reason = fields.text("reason", LONGEST_REASON);
-    let reason = fields.finish(reason)?;
     let domain = BlockedDomain::parse(&domain).map_err(|_| Problem::new(Code::NotFound))?;
-    let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
-    if moderation::unblock_domain(&state.pool, state.clock.now(), &domain, decision, &traced.0).await? {
+    let now = state.clock.now();
+    if moderation::unblock_domain(&state.pool, now, &domain, because.decision(), &because.trace).await? {
         tracing::info!(%domain, "a manager unblocked a domain");
     }
     Ok(HttpResponse::NoContent().finish())

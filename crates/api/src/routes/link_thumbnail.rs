@@ -3,12 +3,13 @@
 use actix_web::{HttpResponse, web};
 use domain::pages;
 
-use super::links::{Link, parse_id};
+use super::links::Link;
 use super::profile_avatar::make;
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::body::{OptionalFields, PictureFile};
 use crate::limits::Throttle;
+use crate::path;
 use crate::pictures;
 use crate::problem::{Code, Problem};
 
@@ -28,7 +29,7 @@ pub(super) async fn put(
     id: web::Path<String>,
     PictureFile(file): PictureFile,
 ) -> Result<HttpResponse, Problem> {
-    let id = parse_id(&id)?;
+    let id = path::id(&id)?;
     throttle.admit(&caller.user_id.to_string()).await?;
     // Nobody's link is worth no work.
     let missing = || Problem::new(Code::NotFound);
@@ -51,7 +52,7 @@ pub(super) async fn delete(
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
-    let link = pages::clear_thumbnail(&state.pool, state.clock.now(), caller.user_id, parse_id(&id)?).await?;
+    let link = pages::clear_thumbnail(&state.pool, state.clock.now(), caller.user_id, path::id(&id)?).await?;
     let link = link.ok_or_else(|| Problem::new(Code::NotFound))?;
     Ok(HttpResponse::Ok().json(Link::new(&state, link)))
 }

@@ -12,6 +12,7 @@ use crate::app::{Shared, State};
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields, OptionalFields};
 use crate::idempotency::OptionalKey;
+use crate::path;
 use crate::problem::{Code, FieldCode, Problem};
 use crate::reply::{self, Disabled};
 
@@ -204,7 +205,7 @@ pub(super) async fn get_one(
     caller: Caller,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let link = pages::find_link(&state.pool, caller.user_id, parse_id(&id)?).await?;
+    let link = pages::find_link(&state.pool, caller.user_id, path::id(&id)?).await?;
     let link = link.ok_or_else(|| Problem::new(Code::NotFound))?;
     Ok(HttpResponse::Ok().json(Link::new(&state, link)))
 }
@@ -234,7 +235,7 @@ pub(super) async fn patch(
     let (title, url, enabled, visible_from, visible_until, pinned, highlighted) = fields.finish(values)?;
     let edit = LinkEdit { title, url, enabled, visible_from, visible_until, pinned, highlighted };
     let now = state.clock.now();
-    let link = pages::edit_link(&state.pool, now, caller.user_id, parse_id(&id)?, &edit).await?;
+    let link = pages::edit_link(&state.pool, now, caller.user_id, path::id(&id)?, &edit).await?;
     Ok(HttpResponse::Ok().json(Link::new(&state, link)))
 }
 
@@ -251,7 +252,7 @@ pub(super) async fn delete(
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
-    if pages::delete_link(&state.pool, state.clock.now(), caller.user_id, parse_id(&id)?).await? {
+    if pages::delete_link(&state.pool, state.clock.now(), caller.user_id, path::id(&id)?).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(Code::NotFound))
@@ -265,9 +266,4 @@ fn refuse_url(fields: &mut Fields, name: &str) -> Option<()> {
 #[allow(clippy::option_option, reason = "the outer one says whether there is an error")]
 fn instant(fields: &mut Fields, name: &str) -> Option<Option<DateTime<Utc>>> {
     fields.instant(name).map(Some)
-}
-
-/// What is no id is as unknown as an id that nobody has.
-pub(super) fn parse_id(id: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(id).map_err(|_| Problem::new(Code::NotFound))
 }

@@ -8,8 +8,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use domain::accounts::{self, Credentials};
 use domain::factors::{self, Code as FactorCode, RecoveryCode, TotpCode};
-use fast_qr::convert::svg::SvgBuilder;
-use fast_qr::qr::QRBuilder;
 use serde::Serialize;
 use url::Url;
 use utoipa::ToSchema;
@@ -22,6 +20,7 @@ use crate::auth::{Caller, Transport, second_factor};
 use crate::body::Fields;
 use crate::limits::Throttle;
 use crate::problem::Problem;
+use crate::qr;
 
 /// Whoever adds a factor proves to be the owner.
 #[derive(ToSchema)]
@@ -155,13 +154,12 @@ pub(super) async fn enrol(
     let issuer = issuer.unwrap_or_else(|| "Trellis".to_owned());
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     let enrolment = factors::begin_totp(&state.pool, now, keys, &checked, &issuer).await?;
-    let qr = QRBuilder::new(enrolment.uri.as_str()).build();
-    let qr = qr.map_err(|_| Problem::internal(anyhow::anyhow!("the URI does not fit a QR code")))?;
+    let qr_svg = qr::drawing(&enrolment.uri).map_err(Problem::internal)?;
     Ok(HttpResponse::Created().json(Enrolment {
         id: enrolment.id,
         secret: enrolment.secret,
         otpauth_uri: enrolment.uri,
-        qr_svg: SvgBuilder::default().to_str(&qr),
+        qr_svg,
         expires_in: factors::PENDING_LIFETIME.num_seconds(),
     }))
 }

@@ -131,7 +131,7 @@ async fn credits_are_adjusted_once_a_key() {
     let poor = adjust(&boss, "-25.01", Some("back-1")).await.expect(409);
     assert_eq!(poor.code(), "insufficient_credits");
     assert_eq!(adjust(&boss, "-25", Some("back-1")).await.expect(200).json()["balance"], "0.00");
-    for missing in [None, Some(""), Some(&*"k".repeat(129))] {
+    for missing in [None, Some(""), Some(&*"k".repeat(256))] {
         assert_eq!(adjust(&boss, "1", missing).await.expect(400).code(), "bad_request");
     }
     let events = items(&boss, "/api/admin/audit/?event=credits_adjusted").await;

@@ -9,9 +9,9 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::counts::Counts;
 use crate::db::{DbError, Pool, Tx};
 pub use calendar::{Calendar, CalendarError, Interval};
-pub use store::Counts;
 
 /// How many values a list has at most, those with most clicks.
 pub const LONGEST_LIST: i64 = 100;
@@ -94,8 +94,8 @@ pub async fn figures(pool: &Pool, subject: Uuid, calendar: &Calendar) -> Result<
     for (from, to) in calendar.pieces() {
         let mut counts = Counts::default();
         while let Some((_, hour)) = hours.next_if(|(hour, _)| *hour < to) {
-            counts.add(hour);
-            totals.add(hour);
+            counts += hour;
+            totals += hour;
         }
         series.push(Bucket { from, counts });
     }

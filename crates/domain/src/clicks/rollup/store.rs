@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Array, Binary, Date, Integer, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Date, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::tally::{Raise, RowKey, Visit};
+use super::tally::{RowKey, Visit};
+use crate::clicks::counts::Counts;
 use crate::clicks::figures::Dimension;
 use crate::clicks::visitor::Visitor;
 use crate::db::Tx;
@@ -130,11 +131,12 @@ pub(super) async fn referrers(
 /// Raises rows.
 pub(super) async fn write(
     tx: &mut Tx,
-    rows: impl ExactSizeIterator<Item = (RowKey, Raise)>,
+    rows: impl ExactSizeIterator<Item = (RowKey, Counts)>,
 ) -> QueryResult<()> {
     let rows: Vec<_> = rows.collect();
     for piece in rows.chunks(PIECE) {
-        let column = |of: fn(&Raise) -> i32| piece.iter().map(|(_, raise)| of(raise)).collect::<Vec<i32>>();
+        let column =
+            |of: fn(&Counts) -> i64| piece.iter().map(|(_, counts)| of(counts)).collect::<Vec<i64>>();
         sql_query(
             "INSERT INTO click_hours AS h (subject_id, dimension, hour, value, clicks, unique_clicks, robot_clicks,
                                            own_clicks, views, unique_views, robot_views, own_views)
@@ -154,14 +156,14 @@ pub(super) async fn write(
         .bind::<Array<SmallInt>, _>(piece.iter().map(|(key, _)| key.dimension.code()).collect::<Vec<_>>())
         .bind::<Array<Timestamptz>, _>(piece.iter().map(|(key, _)| key.hour).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(piece.iter().map(|(key, _)| key.value.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Integer>, _>(column(|raise| raise.clicks))
-        .bind::<Array<Integer>, _>(column(|raise| raise.unique_clicks))
-        .bind::<Array<Integer>, _>(column(|raise| raise.robot_clicks))
-        .bind::<Array<Integer>, _>(column(|raise| raise.own_clicks))
-        .bind::<Array<Integer>, _>(column(|raise| raise.views))
-        .bind::<Array<Integer>, _>(column(|raise| raise.unique_views))
-        .bind::<Array<Integer>, _>(column(|raise| raise.robot_views))
-        .bind::<Array<Integer>, _>(column(|raise| raise.own_views))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.clicks))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.unique_clicks))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.robot_clicks))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.own_clicks))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.views))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.unique_views))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.robot_views))
+        .bind::<Array<BigInt>, _>(column(|counts| counts.own_views))
         .execute(&mut **tx)
         .await?;
     }

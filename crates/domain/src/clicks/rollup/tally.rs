@@ -1,10 +1,12 @@
 //! Adding events up, in memory: thousands of events become a few rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::AddAssign as _;
 
 use chrono::{DateTime, DurationRound as _, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::clicks::counts::Counts;
 use crate::clicks::event::{Event, Kind, Mark};
 use crate::clicks::figures::Dimension;
 use crate::clicks::visitor::Visitor;
@@ -25,47 +27,22 @@ pub(super) struct RowKey {
     pub(super) value: String,
 }
 
-/// By how much a row is raised, in the order of its columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Raise {
-    pub(super) clicks: i32,
-    pub(super) unique_clicks: i32,
-    pub(super) robot_clicks: i32,
-    pub(super) own_clicks: i32,
-    pub(super) views: i32,
-    pub(super) unique_views: i32,
-    pub(super) robot_views: i32,
-    pub(super) own_views: i32,
-}
-
-impl Raise {
-    fn of(kind: Kind, mark: Mark, unique: bool) -> Self {
-        let (mut people, mut first, mut robots, mut own) = (0, 0, 0, 0);
-        match mark {
-            Mark::Person => (people, first) = (1, i32::from(unique)),
-            Mark::Robot | Mark::Prefetch | Mark::Head => robots = 1,
-            Mark::Owner => own = 1,
-        }
-        let none = Self::default();
-        match kind {
-            Kind::Click => {
-                Self { clicks: people, unique_clicks: first, robot_clicks: robots, own_clicks: own, ..none }
-            }
-            Kind::View => {
-                Self { views: people, unique_views: first, robot_views: robots, own_views: own, ..none }
-            }
-        }
+/// What one event counts for. `unique`: it is the first of its visitor.
+fn counts_of(kind: Kind, mark: Mark, unique: bool) -> Counts {
+    let (mut people, mut first, mut robots, mut own) = (0, 0, 0, 0);
+    match mark {
+        Mark::Person => (people, first) = (1, i64::from(unique)),
+        Mark::Robot | Mark::Prefetch | Mark::Head => robots = 1,
+        Mark::Owner => own = 1,
     }
-
-    fn add(&mut self, other: Self) {
-        self.clicks += other.clicks;
-        self.unique_clicks += other.unique_clicks;
-        self.robot_clicks += other.robot_clicks;
-        self.own_clicks += other.own_clicks;
-        self.views += other.views;
-        self.unique_views += other.unique_views;
-        self.robot_views += other.robot_views;
-        self.own_views += other.own_views;
+    let none = Counts::default();
+    match kind {
+        Kind::Click => {
+            Counts { clicks: people, unique_clicks: first, robot_clicks: robots, own_clicks: own, ..none }
+        }
+        Kind::View => {
+            Counts { views: people, unique_views: first, robot_views: robots, own_views: own, ..none }
+        }
     }
 }
 
@@ -88,7 +65,7 @@ pub(super) struct Tally {
     /// Visits that nobody has made before and that no event was counted for yet.
     first: HashSet<Visit>,
     /// In the order of the primary key: rows are written as the index has them.
-    rows: BTreeMap<RowKey, Raise>,
+    rows: BTreeMap<RowKey, Counts>,
 }
 
 impl Tally {
@@ -99,23 +76,23 @@ impl Tally {
     /// Counts an event for its subject, and a click for its page too.
     pub(super) fn add(&mut self, event: &Event, page: Uuid) {
         let hour = event.at.duration_trunc(TimeDelta::hours(1)).unwrap_or(event.at);
-        let of_subject = self.raise(event, event.visitor);
+        let of_subject = self.count(event, event.visitor);
         self.add_all(event, hour, event.subject, of_subject);
         if event.kind == Kind::Click {
-            let of_page = self.raise(event, event.page_visitor);
+            let of_page = self.count(event, event.page_visitor);
             self.add_all(event, hour, page, of_page);
             // By link, the visitors are those of the link.
             self.add_row(page, Dimension::Link, hour, event.subject.to_string(), of_subject);
         }
     }
 
-    fn raise(&mut self, event: &Event, visitor: Option<Visitor>) -> Raise {
+    fn count(&mut self, event: &Event, visitor: Option<Visitor>) -> Counts {
         let unique = event.mark == Mark::Person
             && visitor.is_some_and(|visitor| self.first.remove(&(event.at.date_naive(), visitor)));
-        Raise::of(event.kind, event.mark, unique)
+        counts_of(event.kind, event.mark, unique)
     }
 
-    fn add_all(&mut self, event: &Event, hour: DateTime<Utc>, subject: Uuid, raise: Raise) {
+    fn add_all(&mut self, event: &Event, hour: DateTime<Utc>, subject: Uuid, counts: Counts) {
         let country = event.country.as_ref().map_or("", |country| country.as_str());
         for (dimension, value) in [
             (Dimension::All, ""),
@@ -125,7 +102,7 @@ impl Tally {
             (Dimension::System, event.system),
             (Dimension::Country, country),
         ] {
-            self.add_row(subject, dimension, hour, value.to_owned(), raise);
+            self.add_row(subject, dimension, hour, value.to_owned(), counts);
         }
     }
 
@@ -135,9 +112,9 @@ impl Tally {
         dimension: Dimension,
         hour: DateTime<Utc>,
         value: String,
-        raise: Raise,
+        counts: Counts,
     ) {
-        self.rows.entry(RowKey { subject, dimension, hour, value }).or_default().add(raise);
+        self.rows.entry(RowKey { subject, dimension, hour, value }).or_default().add_assign(counts);
     }
 
     /// The links and pages that were come to from somewhere, by the hour.
@@ -151,7 +128,7 @@ impl Tally {
     /// Counts the referrers that are too many as others. `known` are those that have rows.
     pub(super) fn bound_referrers(&mut self, mut known: HashMap<(Uuid, DateTime<Utc>), HashSet<String>>) {
         let mut moved = Vec::new();
-        self.rows.retain(|key, raise| {
+        self.rows.retain(|key, counts| {
             if key.dimension != Dimension::Referrer || key.value.is_empty() || key.value == OTHERS {
                 return true;
             }
@@ -160,16 +137,16 @@ impl Tally {
             if kept {
                 known.insert(key.value.clone());
             } else {
-                moved.push((key.clone(), *raise));
+                moved.push((key.clone(), *counts));
             }
             kept
         });
-        for (key, raise) in moved {
-            self.add_row(key.subject, key.dimension, key.hour, OTHERS.to_owned(), raise);
+        for (key, counts) in moved {
+            self.add_row(key.subject, key.dimension, key.hour, OTHERS.to_owned(), counts);
         }
     }
 
-    pub(super) fn into_rows(self) -> impl ExactSizeIterator<Item = (RowKey, Raise)> {
+    pub(super) fn into_rows(self) -> impl ExactSizeIterator<Item = (RowKey, Counts)> {
         self.rows.into_iter()
     }
 }
