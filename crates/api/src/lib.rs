@@ -16,6 +16,7 @@ pub mod hashing;
 pub mod idempotency;
 pub mod import;
 pub mod limits;
+pub mod list;
 pub mod middleware;
 pub mod nearby;
 pub mod oidc;

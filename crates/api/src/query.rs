@@ -65,15 +65,6 @@ impl Query {
         self.parse(name, |text| pick(choices, text))
     }
 
-    /// `?limit=`: how many items a page has, 20 unless said otherwise, 100 at most.
-    pub fn limit(&mut self) -> Option<u8> {
-        let limit = self.parse("limit", |text| match text.parse() {
-            Ok(limit @ 1..=100) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(limit),
-            _ => Err(Complaint::new(FieldCode::InvalidValue, "This must be a number from 1 to 100.")),
-        });
-        Some(limit?.unwrap_or(20))
-    }
-
     /// Adds an error.
     pub fn error(&mut self, name: &str, complaint: impl Into<Complaint>) {
         self.errors.push(complaint.into().at(format!("?{name}")));
@@ -100,7 +91,7 @@ mod tests {
 
     fn read(text: &str) -> Result<(u8, Option<char>), Vec<String>> {
         let mut query = Query::from_text(text);
-        let limit = query.limit();
+        let limit = query.page().map(|asked| asked.limit);
         let status = query.choice("status", &[("pending", 'p'), ("successful", 's')]);
         query.finish((limit, status)).map_err(|problem| {
             problem.errors().iter().map(|e| format!("{} {}", e.pointer, e.code.slug())).collect()

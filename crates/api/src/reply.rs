@@ -1,7 +1,5 @@
 //! Replies that several endpoints share.
 
-use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpResponse, HttpResponseBuilder};
 use chrono::{DateTime, Utc};
 use domain::accounts::Account;
 use domain::pages::PictureKind;
@@ -91,57 +89,4 @@ impl Disabled {
     pub fn new(reason: Option<String>) -> Option<Self> {
         reason.map(|reason| Self { reason })
     }
-}
-
-/// A page of a list.
-#[derive(Serialize, ToSchema)]
-pub struct Page<T> {
-    /// The items, in order.
-    items: Vec<T>,
-    /// What to send as `cursor` for the next page; `null` on the last.
-    next_cursor: Option<String>,
-}
-
-/// What people searched for, as a part of a link to the next page.
-pub fn query_part(text: &str) -> String {
-    let mut part = url::form_urlencoded::Serializer::new("&".to_owned());
-    part.append_pair("q", text);
-    part.finish()
-}
-
-/// Answers with a page: `items` may hold one more than `limit`, which says that there is a next page and is not shown.
-/// `cursor_of` names the item that the next page continues after.
-pub fn page<T: Serialize, R>(
-    path: &str,
-    filters: &str,
-    limit: u8,
-    rows: Vec<R>,
-    cursor_of: impl Fn(&R) -> String,
-    render: impl Fn(R) -> T,
-) -> HttpResponse {
-    let (mut reply, page) = cut(path, filters, limit, rows, cursor_of, render);
-    reply.json(page)
-}
-
-/// As [`page`], for a reply that says more besides: the page, and the answer to send it in.
-pub fn cut<T, R>(
-    path: &str,
-    filters: &str,
-    limit: u8,
-    mut rows: Vec<R>,
-    cursor_of: impl Fn(&R) -> String,
-    render: impl Fn(R) -> T,
-) -> (HttpResponseBuilder, Page<T>) {
-    let more = rows.len() > usize::from(limit);
-    rows.truncate(limit.into());
-    let next_cursor = rows.last().filter(|_| more).map(cursor_of);
-    let mut reply = HttpResponse::Ok();
-    if let Some(cursor) = &next_cursor {
-        // RFC 8288; a cursor is made of characters that need no escaping.
-        let link = format!("<{path}?limit={limit}{filters}&cursor={cursor}>; rel=\"next\"");
-        if let Ok(value) = HeaderValue::from_str(&link) {
-            reply.insert_header((header::LINK, value));
-        }
-    }
-    (reply, Page { items: rows.into_iter().map(render).collect(), next_cursor })
 }

@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use domain::cache::{Entry, Kind};
-use domain::page::Cursor;
 use domain::referrals::{self, ReferralStatus, Reviewed, Ruling, Search, Side, Verdict};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,11 +13,10 @@ use super::security_events::network_tag;
 use crate::app::{Shared, State};
 use crate::auth::Caller;
 use crate::body::Complaint;
-use crate::cursor::Cursors;
+use crate::list::{self, List, Page};
 use crate::path;
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/referrals/";
 
@@ -108,19 +106,16 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
     let statuses = ReferralStatus::ALL.map(|status| (status.as_str(), status));
     let status = query.choice("status", &statuses);
     let text = query.parse("q", |text| Ok::<_, Complaint>(text.to_owned()));
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (status, text, limit, cursor) = query.finish((status, text, limit, cursor))?;
+    let asked = query.page();
+    let (status, text, asked) = query.finish((status, text, asked))?;
 
     let of_status = status.map(|status| format!("&status={status}"));
-    let of_text = text.as_deref().map(reply::query_part);
+    let of_text = text.as_deref().map(list::search);
     let filters = of_status.into_iter().chain(of_text).collect::<String>();
-    let cursors = Cursors::new(&state.keys().csrf, &format!("{PATH}{filters}"), caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
+    let list = List::new(&state, caller, PATH, filters, asked)?;
     let search = Search { status, text };
-    let rows = referrals::search(&state.pool, &search, after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &Reviewed| cursors.write(Cursor { at: row.date_referred, id: row.id });
-    Ok(reply::page(PATH, &filters, limit, rows, cursor_of, View::from))
+    let rows = referrals::search(&state.pool, &search, list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.date_referred, row.id), View::from))
 }
 
 /// Let a referral pass

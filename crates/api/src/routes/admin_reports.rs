@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use domain::moderation::{self, Report, State};
-use domain::page::Cursor;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,12 +10,10 @@ use uuid::Uuid;
 use super::managers::{Because, Body};
 use crate::app::Shared;
 use crate::auth::Caller;
-use crate::body::Complaint;
-use crate::cursor::Cursors;
+use crate::list::{List, Page};
 use crate::path;
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/reports/";
 
@@ -72,20 +69,17 @@ impl From<Report> for View {
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let only = query.choice("state", &[("open", State::Open), ("settled", State::Settled)]);
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (only, limit, cursor) = query.finish((only, limit, cursor))?;
+    let asked = query.page();
+    let (only, asked) = query.finish((only, asked))?;
 
     let filters = match only {
         Some(State::Open) => "&state=open",
         Some(State::Settled) => "&state=settled",
         None => "",
     };
-    let cursors = Cursors::new(&state.keys().csrf, &format!("{PATH}{filters}"), caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = moderation::list_reports(&state.pool, only, after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &Report| cursors.write(Cursor { at: row.created_at, id: row.id });
-    Ok(reply::page(PATH, filters, limit, rows, cursor_of, View::from))
+    let list = List::new(&state, caller, PATH, filters, asked)?;
+    let rows = moderation::list_reports(&state.pool, only, list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.created_at, row.id), View::from))
 }
 
 /// Dismiss a report

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use domain::accounts::{self, AccountView, Blocking};
 use domain::audit::Actor;
 use domain::cache::{Entry, Kind};
-use domain::page::Cursor;
 use domain::rewards::{self, Adjustment, Amount};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,12 +15,11 @@ use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields};
-use crate::cursor::Cursors;
 use crate::idempotency::IdempotencyKey;
+use crate::list::{self, List, Page};
 use crate::path;
 use crate::problem::{FieldCode, Problem};
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/users/";
 
@@ -112,16 +110,13 @@ pub(super) struct Adjusted {
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let text = query.parse("q", |text| Ok::<_, Complaint>(text.to_owned()));
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (text, limit, cursor) = query.finish((text, limit, cursor))?;
+    let asked = query.page();
+    let (text, asked) = query.finish((text, asked))?;
 
-    let filters = text.as_deref().map(reply::query_part).unwrap_or_default();
-    let cursors = Cursors::new(&state.keys().csrf, &format!("{PATH}{filters}"), caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = accounts::find_views(&state.pool, text.as_deref(), after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &AccountView| cursors.write(Cursor { at: row.created_at, id: row.id });
-    Ok(reply::page(PATH, &filters, limit, rows, cursor_of, View::from))
+    let filters = text.as_deref().map(list::search).unwrap_or_default();
+    let list = List::new(&state, caller, PATH, filters, asked)?;
+    let rows = accounts::find_views(&state.pool, text.as_deref(), list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.created_at, row.id), View::from))
 }
 
 /// Keep an account out

@@ -4,7 +4,6 @@ use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use domain::audit::Actor;
 use domain::moderation::{self, BlockedDomain, Decision, Domain};
-use domain::page::Cursor;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,11 +11,10 @@ use super::managers::{Because, Body as Reason, LONGEST_REASON};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::{Complaint, Fields};
-use crate::cursor::Cursors;
+use crate::body::Fields;
+use crate::list::{List, Page};
 use crate::problem::{Code, Problem};
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/admin/blocked-domains/";
 
@@ -61,14 +59,11 @@ pub(super) struct Body {
                content_type = "application/problem+json")),
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (limit, cursor) = query.finish((limit, cursor))?;
-    let cursors = Cursors::new(&state.keys().csrf, PATH, caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = moderation::list_domains(&state.pool, after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &Domain| cursors.write(Cursor { at: row.created_at, id: row.id });
-    Ok(reply::page(PATH, "", limit, rows, cursor_of, View::from))
+    let asked = query.page();
+    let asked = query.finish(asked)?;
+    let list = List::new(&state, caller, PATH, "", asked)?;
+    let rows = moderation::list_domains(&state.pool, list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.created_at, row.id), View::from))
 }
 
 /// Block a domain

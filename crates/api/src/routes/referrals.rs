@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
-use domain::page::Cursor;
 use domain::referrals::{self, ReferralStatus, ReferralView};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,11 +9,9 @@ use uuid::Uuid;
 
 use crate::app::Shared;
 use crate::auth::Caller;
-use crate::body::Complaint;
-use crate::cursor::Cursors;
+use crate::list::{List, Page};
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/referrals/";
 
@@ -67,16 +64,12 @@ impl From<ReferralView> for Referral {
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let statuses = ReferralStatus::ALL.map(|status| (status.as_str(), status));
     let status = query.choice("status", &statuses);
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (status, limit, cursor) = query.finish((status, limit, cursor))?;
+    let asked = query.page();
+    let (status, asked) = query.finish((status, asked))?;
 
-    let word = status.map_or("", ReferralStatus::as_str);
-    let cursors = Cursors::new(&state.keys().csrf, &format!("referrals {word}"), caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let now = state.clock.now();
-    let rows = referrals::list(&state.pool, now, caller.user_id, status, after, i64::from(limit) + 1).await?;
     let filters = status.map_or_else(String::new, |status| format!("&status={status}"));
-    let cursor_of = |row: &ReferralView| cursors.write(Cursor { at: row.date_referred, id: row.id });
-    Ok(reply::page(PATH, &filters, limit, rows, cursor_of, Referral::from))
+    let list = List::new(&state, caller, PATH, filters, asked)?;
+    let now = state.clock.now();
+    let rows = referrals::list(&state.pool, now, caller.user_id, status, list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.date_referred, row.id), Referral::from))
 }

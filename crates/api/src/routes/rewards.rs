@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
-use domain::page::Cursor;
 use domain::referrals;
 use domain::rewards::{self, RewardView};
 use serde::Serialize;
@@ -11,11 +10,9 @@ use uuid::Uuid;
 
 use crate::app::Shared;
 use crate::auth::Caller;
-use crate::body::Complaint;
-use crate::cursor::Cursors;
+use crate::list::{List, Page};
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/rewards/";
 
@@ -124,15 +121,12 @@ impl From<referrals::Waiting> for Waiting {
                content_type = "application/problem+json")),
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (limit, cursor) = query.finish((limit, cursor))?;
+    let asked = query.page();
+    let asked = query.finish(asked)?;
 
-    let cursors = Cursors::new(&state.keys().csrf, "rewards", caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = rewards::list(&state.pool, caller.user_id, after, i64::from(limit) + 1).await?;
+    let list = List::new(&state, caller, PATH, "", asked)?;
+    let rows = rewards::list(&state.pool, caller.user_id, list.after, list.rows).await?;
     let waiting = referrals::waiting(&state.pool, state.clock.now(), caller.user_id).await?;
-    let cursor_of = |row: &RewardView| cursors.write(Cursor { at: row.decided_at, id: row.id });
-    let (mut reply, page) = reply::cut(PATH, "", limit, rows, cursor_of, Reward::from);
+    let (mut reply, page) = list.page(rows, |row| (row.decided_at, row.id), Reward::from);
     Ok(reply.json(Reply { page, waiting: waiting.into() }))
 }

@@ -3,7 +3,6 @@
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use domain::audit::{self, Event, Filter, SecurityEvent};
-use domain::page::Cursor;
 use domain::token::hex;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,10 +11,9 @@ use uuid::Uuid;
 use crate::app::{Shared, State};
 use crate::auth::Caller;
 use crate::body::Complaint;
-use crate::cursor::Cursors;
+use crate::list::{List, Page};
 use crate::problem::{FieldCode, Problem};
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const OWN: &str = "/api/me/security-events/";
 const ALL: &str = "/api/admin/audit/";
@@ -87,7 +85,7 @@ pub(super) struct AuditEvent {
 )]
 pub(super) async fn own(state: Shared, caller: Caller, query: Query) -> Result<HttpResponse, Problem> {
     let filter = Filter { user_id: Some(caller.user_id), ..Filter::default() };
-    page(&state, caller, query, OWN, filter, "", View::from).await
+    page(&state, caller, query, OWN, filter, String::new(), View::from).await
 }
 
 /// The audit record
@@ -118,7 +116,7 @@ pub(super) async fn all(state: Shared, caller: Caller, mut query: Query) -> Resu
     let filters = of_user.into_iter().chain(of_event).chain(of_subject).collect::<String>();
     let filter =
         Filter { user_id: user_id.flatten(), event: event.flatten(), subject_id: subject_id.flatten() };
-    page(&state, caller, query, ALL, filter, &filters, |row| AuditEvent {
+    page(&state, caller, query, ALL, filter, filters, |row| AuditEvent {
         user_id: row.user_id,
         actor_id: row.actor_id,
         event: row.into(),
@@ -130,18 +128,15 @@ async fn page<T: Serialize>(
     state: &State,
     caller: Caller,
     mut query: Query,
-    path: &str,
+    path: &'static str,
     filter: Filter,
-    filters: &str,
+    filters: String,
     render: impl Fn(SecurityEvent) -> T,
 ) -> Result<HttpResponse, Problem> {
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (limit, cursor) = query.finish((limit, cursor))?;
+    let asked = query.page();
+    let asked = query.finish(asked)?;
 
-    let cursors = Cursors::new(&state.keys().csrf, &format!("{path}{filters}"), caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
-    let rows = audit::list(&state.pool, filter, after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &SecurityEvent| cursors.write(Cursor { at: row.created_at, id: row.id });
-    Ok(reply::page(path, filters, limit, rows, cursor_of, render))
+    let list = List::new(state, caller, path, filters, asked)?;
+    let rows = audit::list(&state.pool, filter, list.after, list.rows).await?;
+    Ok(list.reply(rows, |row| (row.created_at, row.id), render))
 }

@@ -2,8 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use domain::page::Cursor;
-use domain::sessions::{self, SessionView};
+use domain::sessions;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,11 +10,10 @@ use uuid::Uuid;
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::{Complaint, OptionalFields};
-use crate::cursor::Cursors;
+use crate::body::OptionalFields;
+use crate::list::{List, Page};
 use crate::problem::{Code, Problem};
 use crate::query::Query;
-use crate::reply::{self, Page};
 
 const PATH: &str = "/api/sessions/";
 
@@ -48,23 +46,24 @@ pub(super) struct Session {
                content_type = "application/problem+json")),
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
-    let limit = query.limit();
-    let cursor = query.parse("cursor", |text| Ok::<_, Complaint>(text.to_owned()));
-    let (limit, cursor) = query.finish((limit, cursor))?;
+    let asked = query.page();
+    let asked = query.finish(asked)?;
 
-    let cursors = Cursors::new(&state.keys().csrf, "sessions", caller.user_id);
-    let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
+    let list = List::new(&state, caller, PATH, "", asked)?;
     let (now, idle) = (state.clock.now(), state.config.session_idle);
-    let rows = sessions::list(&state.pool, now, idle, caller.user_id, after, i64::from(limit) + 1).await?;
-    let cursor_of = |row: &SessionView| cursors.write(Cursor { at: row.created_at, id: row.id });
-    Ok(reply::page(PATH, "", limit, rows, cursor_of, |row| Session {
-        current: row.id == caller.session_id,
-        id: row.id,
-        created_at: row.created_at,
-        last_seen_at: row.last_seen_at,
-        user_agent: row.user_agent,
-        ip_prefix: row.ip_prefix,
-    }))
+    let rows = sessions::list(&state.pool, now, idle, caller.user_id, list.after, list.rows).await?;
+    Ok(list.reply(
+        rows,
+        |row| (row.created_at, row.id),
+        |row| Session {
+            current: row.id == caller.session_id,
+            id: row.id,
+            created_at: row.created_at,
+            last_seen_at: row.last_seen_at,
+            user_agent: row.user_agent,
+            ip_prefix: row.ip_prefix,
+        },
+    ))
 }
 
 /// Sign out everywhere else
