@@ -43,7 +43,7 @@ async fn email_of(client: &Client) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a18_a_new_address_needs_the_password_and_its_confirmation_and_the_old_one_is_told() {
+async fn a18_f1_a_new_address_needs_the_password_and_its_confirmation_and_the_old_one_is_told() {
     let app = start().await;
     let ada = app.member("ada").await;
     app.verify("ada").await;
