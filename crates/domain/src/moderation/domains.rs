@@ -27,12 +27,19 @@ impl BlockedDomain {
     /// what one folds, the other folds.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         let text = text.trim().trim_end_matches('.');
-        if text.is_empty() || text.starts_with('.') || text.contains("..") || text.contains('*') {
+        if text.is_empty() || text.starts_with('.') || text.contains("..") {
             return Err(DomainError);
         }
-        let host = Host::parse(text).map_err(|_| DomainError)?.to_string();
+        let host = Host::parse(text).map_err(|_| DomainError)?;
+        let is_name = match &host {
+            // Addresses may have hosts of other characters, which no name server knows.
+            Host::Domain(name) => name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+            Host::Ipv4(_) | Host::Ipv6(_) => true,
+        };
+        let host = host.to_string();
         let name = host.trim_end_matches('.');
-        if name.is_empty() || name.len() > LONGEST { Err(DomainError) } else { Ok(Self(name.to_owned())) }
+        let is_whole = is_name && (1..=LONGEST).contains(&name.len());
+        if is_whole { Ok(Self(name.to_owned())) } else { Err(DomainError) }
     }
 
     /// The name.
@@ -132,6 +139,9 @@ mod tests {
             "evil.example/x",
             "a@b",
             "a:80",
+            "*.evil.example",
+            "evil)(.example",
+            "ev!l.example",
             "%",
         ] {
             assert!(BlockedDomain::parse(text).is_err(), "{text}");
