@@ -9,6 +9,7 @@ mod email_change;
 mod mailbox;
 mod password;
 mod pending;
+mod retry;
 mod store;
 mod unverified;
 mod username;
@@ -37,6 +38,8 @@ pub use pending::{
     ConfirmError, Confirmation, NewRegistration, PendingRegistration, begin_registration,
     confirm_registration, inspect_registration, registration_mail,
 };
+pub(crate) use retry::purge as purge_attempts;
+pub use retry::{AttemptKey, Repeated};
 pub use store::Account;
 pub use unverified::expire_unverified;
 pub use username::{Username, UsernameError};
@@ -74,6 +77,9 @@ pub enum RegisterError {
     /// The code that the person typed does not exist.
     #[error("the referral code does not exist")]
     UnknownReferralCode,
+    /// The key was used for a registration with other fields.
+    #[error("the key was used for something else")]
+    KeyReused,
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -84,6 +90,7 @@ impl From<crate::db::QueryError> for RegisterError {
         match constraint::unique_violation(&error) {
             Some("users_email_key") => Self::EmailTaken,
             Some("users_username_key" | "users_username_key_key") => Self::UsernameTaken,
+            Some("registration_keys_pkey") => Self::KeyReused,
             _ => Self::Db(error.into()),
         }
     }
@@ -98,6 +105,15 @@ pub struct Registered {
     pub referral: Option<Attributed>,
 }
 
+/// What became of a registration with a key.
+#[derive(Debug)]
+pub enum Registration {
+    /// An account was made.
+    Made(Registered),
+    /// An earlier attempt with the key had made it.
+    Repeated(Repeated),
+}
+
 /// Makes an account with its pending referral and its confirmation mail, all or none.
 pub async fn register(
     pool: &Pool,
@@ -106,12 +122,45 @@ pub async fn register(
     policy: ReferralPolicy,
     new: NewAccount,
 ) -> Result<Registered, RegisterError> {
+    make(pool, now, keys, policy, new, None).await
+}
+
+/// As [`register`], once for a key however often it is sent.
+pub async fn register_once(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: NewAccount,
+    attempt: &AttemptKey,
+) -> Result<Registration, RegisterError> {
+    match make(pool, now, keys, policy, new, Some(attempt)).await {
+        Ok(registered) => Ok(Registration::Made(registered)),
+        Err(RegisterError::Db(error)) => Err(error.into()),
+        // Perhaps what stands in the way is what the same attempt made.
+        Err(refused) => retry::find(pool, attempt).await?.map(Registration::Repeated).ok_or(refused),
+    }
+}
+
+async fn make(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &Keys,
+    policy: ReferralPolicy,
+    new: NewAccount,
+    attempt: Option<&AttemptKey>,
+) -> Result<Registered, RegisterError> {
     if new.claim.is_some() {
         policy.disposable.refresh();
     }
     let mut tx = Tx::begin(pool).await?;
     let registered = create(&mut tx, now, keys, policy, &new, None).await?;
-    verification::issue(&mut tx, now, registered.account.id, &new.email, new.trace.request_id).await?;
+    let Registered { account, referral } = &registered;
+    verification::issue(&mut tx, now, account.id, &new.email, new.trace.request_id).await?;
+    if let Some(attempt) = attempt {
+        let status = referral.as_ref().map(|referral| referral.status.as_str());
+        retry::remember(&mut tx, now, attempt, account, status).await?;
+    }
     tx.commit().await?;
     Ok(registered)
 }
@@ -391,6 +440,7 @@ async fn erase(
     let address_hash = mailbox::hash(keys, &email);
     crate::recovery::forget(tx, user_id).await?;
     verification::forget(tx, user_id).await?;
+    retry::forget(tx, user_id).await?;
     email_change::forget(tx, user_id, &email, &address_hash).await?;
     pending::forget(tx, user_id, &address_hash).await?;
     let counted = crate::clicks::subjects(tx, user_id).await?;

@@ -25,7 +25,7 @@ pub struct Purged {
     pub tokens: usize,
     /// Second factors that were never confirmed.
     pub factors: usize,
-    /// Registrations that nobody confirmed in time.
+    /// Registrations that nobody confirmed in time, and keys of those of more than a day ago.
     pub registrations: usize,
     /// Jobs that were done.
     pub jobs: usize,
@@ -51,7 +51,8 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
             + recovery::purge(pool, before).await?
             + identities::purge(pool, before).await?,
         factors: factors::purge(pool, now - factors::PENDING_LIFETIME).await?,
-        registrations: accounts::purge_pending(pool, now).await?,
+        registrations: accounts::purge_pending(pool, now).await?
+            + accounts::purge_attempts(pool, now).await?,
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
         reports: moderation::purge(pool, now).await?,

@@ -209,7 +209,9 @@ async fn register(
         Err(RegisterError::UsernameTaken) => return Err(Miss::Name),
         Err(RegisterError::EmailTaken) => return Err(Miss::Race(IdentityError::EmailTaken)),
         // A code that does not exist stands in the way of nobody who comes from a provider.
-        Err(RegisterError::UnknownReferralCode) => return Err(IdentityError::Refused.into()),
+        Err(RegisterError::UnknownReferralCode | RegisterError::KeyReused) => {
+            return Err(IdentityError::Refused.into());
+        }
         Err(RegisterError::Db(error)) => return Err(error.into()),
     };
     let user_id = registered.account.id;

@@ -97,6 +97,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    registration_keys (key_hash) {
+        key_hash -> Binary,
+        request_hash -> Binary,
+        user_id -> Uuid,
+        referral_status -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     email_changes (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -531,6 +541,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     email_changes,
     former_identities,
     referrals,
+    registration_keys,
     referral_counters,
     referral_days,
     reward_rules,

@@ -39,6 +39,7 @@ impl From<RegisterError> for Problem {
             RegisterError::UnknownReferralCode => {
                 Self::field("/referral_code", FieldCode::InvalidReferralCode)
             }
+            RegisterError::KeyReused => Self::new(Code::IdempotencyKeyReused),
             RegisterError::Db(error) => error.into(),
         }
     }

@@ -1,10 +1,15 @@
 //! `POST /api/register/`: makes an account, or with `REGISTRATION=verified` promises a mail whose link does. It does not
 //! sign in.
 
+use std::borrow::Cow;
+
 use actix_web::{HttpRequest, HttpResponse};
-use domain::accounts::{self, Email, NewAccount, NewRegistration, Password, Registered, Username};
+use domain::accounts::{
+    self, AttemptKey, Email, NewAccount, NewRegistration, Password, Registered, Repeated, Username,
+};
 use domain::cache::{Entry, Kind};
 use domain::referrals::{Claim, ReferralCode};
+use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -14,9 +19,10 @@ use crate::audit::Traced;
 use crate::auth::MaybeCaller;
 use crate::body::Fields;
 use crate::config::Registration;
+use crate::idempotency::OptionalKey;
 use crate::limits::Throttle;
 use crate::passwords;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::query::Query;
 use crate::reply::User;
 
@@ -61,7 +67,7 @@ pub(super) struct Reply {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Referral {
     /// `pending`; `review` when a manager looks at it first; `rejected` when the friend is oneself.
-    status: &'static str,
+    status: Cow<'static, str>,
 }
 
 /// Register
@@ -70,9 +76,14 @@ pub(super) struct Referral {
 /// answer is 202 without a body, whether the address has an account or not, the username is kept for 48 hours, and the
 /// mail's link leads to `POST /api/register/confirm/`. `?referral=` takes a code or a user id from a link: an
 /// unknown one does not stand in the way. Registering does not sign in.
+///
+/// Whoever lost the answer sends the same again: with an `Idempotency-Key`, for a day, it is answered as it was the first
+/// time and makes nothing more. With `REGISTRATION=verified` that is so without a key.
 #[utoipa::path(
     post, path = "/api/register/", tag = "accounts", request_body = Body,
-    params(("referral" = Option<String>, Query, description = "A referral code or a user id, from a link")),
+    params(("referral" = Option<String>, Query, description = "A referral code or a user id, from a link"),
+           ("Idempotency-Key" = Option<String>, Header, description = "A name for this registration, such as a UUID", min_length = 1,
+            max_length = 255, pattern = "^[A-Za-z0-9-]{1,255}$")),
     responses((status = 201, description = "The account was made", body = Reply),
               (status = 202, description = "With `REGISTRATION=verified`: a mail is on its way"),
               (status = 409, description = "`email_taken` or `username_taken`", body = crate::problem::Schema,
@@ -80,10 +91,10 @@ pub(super) struct Referral {
 )]
 pub(super) async fn post(
     state: Shared,
-    Traced(trace): Traced,
     request: HttpRequest,
     caller: MaybeCaller,
     throttle: Throttle,
+    key: OptionalKey,
     query: Query,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
@@ -108,6 +119,11 @@ pub(super) async fn post(
     let (email, username, password, typed) = fields.finish((email, username, password, typed))?;
 
     throttle.admit(email.as_str()).await?;
+    let Traced(trace) = Traced::of(&request)?;
+    let attempt = key.0.map(|key| {
+        let code = typed.as_ref().map(ReferralCode::as_str);
+        AttemptKey::new(state.keys(), &key.0, &email, &username, code, from_link.as_deref())
+    });
     let from_cookie = || state.browser.referral_code(request.headers()).map(|code| code.as_str().to_owned());
     let claim = match typed {
         Some(code) => Some(Claim::Typed(code)),
@@ -120,11 +136,31 @@ pub(super) async fn post(
         state.wake.wake();
         return Ok(HttpResponse::Accepted().finish());
     };
+    let secret = attempt.is_some().then(|| password.secret().clone());
     let password_hash = Some(passwords::hash_chosen(&state, password).await?);
     let new = NewAccount { email, username, password_hash, claim, known_as, trace };
-    let policy = state.config.common.referrals;
-    let registered = accounts::register(&state.pool, state.clock.now(), state.keys(), policy, new).await?;
-    Ok(made(&state, registered).await)
+    let (pool, now, policy) = (&state.pool, state.clock.now(), state.config.common.referrals);
+    let (Some(attempt), Some(secret)) = (attempt, secret) else {
+        return Ok(made(&state, accounts::register(pool, now, state.keys(), policy, new).await?).await);
+    };
+    match accounts::register_once(pool, now, state.keys(), policy, new, &attempt).await? {
+        accounts::Registration::Made(registered) => Ok(made(&state, registered).await),
+        accounts::Registration::Repeated(repeated) => made_before(&state, repeated, secret).await,
+    }
+}
+
+/// Answers as the first time, to whoever has the password that the account was made with.
+async fn made_before(
+    state: &State,
+    repeated: Repeated,
+    password: SecretString,
+) -> Result<HttpResponse, Problem> {
+    let hash = repeated.password_hash.ok_or_else(|| Problem::new(Code::IdempotencyKeyReused))?;
+    if !state.hasher.verify(password, &hash).await?.ok {
+        return Err(Problem::new(Code::IdempotencyKeyReused));
+    }
+    let referral = repeated.referral_status.map(|status| Referral { status: status.into() });
+    Ok(HttpResponse::Created().json(Reply { user: User::new(state, repeated.account), referral }))
 }
 
 /// Users that a browser is known to belong to.
@@ -136,7 +172,7 @@ pub(super) fn known_as(state: &State, request: &HttpRequest, caller: MaybeCaller
 /// Answers that an account was made.
 pub(super) async fn made(state: &State, registered: Registered) -> HttpResponse {
     announce(state, &registered).await;
-    let referral = status(&registered).map(|status| Referral { status });
+    let referral = status(&registered).map(|status| Referral { status: status.into() });
     let user = User::new(state, registered.account);
     HttpResponse::Created().json(Reply { user, referral })
 }

@@ -53,6 +53,7 @@ mod referral_series;
 mod referral_stats;
 mod referrals;
 mod register;
+mod register_again;
 mod register_verified;
 mod reset_password;
 mod reward_rules;

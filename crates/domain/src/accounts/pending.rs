@@ -92,7 +92,9 @@ impl From<crate::db::QueryError> for ConfirmError {
 impl From<RegisterError> for ConfirmError {
     fn from(error: RegisterError) -> Self {
         match error {
-            RegisterError::EmailTaken | RegisterError::UnknownReferralCode => Self::InvalidToken,
+            RegisterError::EmailTaken | RegisterError::UnknownReferralCode | RegisterError::KeyReused => {
+                Self::InvalidToken
+            }
             RegisterError::UsernameTaken => Self::UsernameTaken,
             RegisterError::Db(error) => Self::Db(error),
         }
