@@ -233,7 +233,7 @@ pub async fn confirm_registration(
         // It was asked for from that network, which is what a referral is judged by.
         trace: Trace { ip_hash: taken.ip_hash, is_public, ..chosen.trace.clone() },
     };
-    let registered = super::create(&mut tx, now, keys, policy, &new, Some(now)).await?;
+    let registered = super::registration::create(&mut tx, now, keys, policy, &new, Some(now)).await?;
     let user_id = registered.account.id;
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), &chosen.trace).await?;
     referrals::verified(&mut tx, now, user_id, chosen.trace.request_id).await?;

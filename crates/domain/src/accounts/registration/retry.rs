@@ -9,7 +9,8 @@ mod store;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Account, Email, RegisterError, Username};
+use super::RegisterError;
+use crate::accounts::{Account, Email, Username};
 use crate::config::Keys;
 use crate::db::{self, DbError, Pool, Tx};
 use crate::token::{Digest, LENGTH};
@@ -74,7 +75,7 @@ pub(super) async fn find(pool: &Pool, attempt: &AttemptKey) -> Result<Option<Rep
 }
 
 /// Forgets the key of an account that is deleted.
-pub(super) async fn forget(tx: &mut Tx, user_id: uuid::Uuid) -> Result<(), DbError> {
+pub(crate) async fn forget(tx: &mut Tx, user_id: uuid::Uuid) -> Result<(), DbError> {
     Ok(store::delete_of(tx, user_id).await?)
 }
 
