@@ -6,7 +6,6 @@
 
 mod agent;
 mod country;
-mod counts;
 mod event;
 mod figures;
 mod referrer;
@@ -21,9 +20,10 @@ use uuid::Uuid;
 use crate::db::{self, DbError, Pool, Tx};
 pub use agent::Agent;
 pub use country::{Countries, CountriesError, Country};
-pub use counts::Counts;
 pub use event::{Batch, Event, Kind, LARGEST_BATCH, Mark, Undecodable};
-pub use figures::{Bucket, Calendar, CalendarError, Dimension, Figures, Interval, LONGEST_LIST, figures};
+pub use figures::{
+    Bucket, Calendar, CalendarError, Counts, Dimension, Figures, Interval, LONGEST_LIST, figures,
+};
 pub use referrer::referrer;
 pub use rollup::{Pass, RollUpError, roll_up};
 pub use stream::Stream;

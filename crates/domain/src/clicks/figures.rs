@@ -9,9 +9,9 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::counts::Counts;
 use crate::db::{DbError, Pool, Tx};
 pub use calendar::{Calendar, CalendarError, Interval};
+pub use store::Counts;
 
 /// How many values a list has at most, those with most clicks.
 pub const LONGEST_LIST: i64 = 100;

@@ -10,8 +10,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::tally::{RowKey, Visit};
-use crate::clicks::counts::Counts;
-use crate::clicks::figures::Dimension;
+use crate::clicks::figures::{Counts, Dimension};
 use crate::clicks::visitor::Visitor;
 use crate::db::Tx;
 use crate::schema::{click_rollup as rollup, links, users};

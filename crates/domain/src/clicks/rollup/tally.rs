@@ -6,9 +6,8 @@ use std::ops::AddAssign as _;
 use chrono::{DateTime, DurationRound as _, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::clicks::counts::Counts;
 use crate::clicks::event::{Event, Kind, Mark};
-use crate::clicks::figures::Dimension;
+use crate::clicks::figures::{Counts, Dimension};
 use crate::clicks::visitor::Visitor;
 
 /// How many referrers a link or a page has in an hour; what comes then is [`OTHERS`]. Anybody may send any, a new one with
