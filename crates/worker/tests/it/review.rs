@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use domain::accounts::{self, Account, Blocking};
 use domain::audit::{Actor, Trace};
 use domain::outbox::Job;
