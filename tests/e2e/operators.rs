@@ -45,7 +45,9 @@ async fn l5_an_operator_decides_blocks_and_adjusts_and_each_is_on_record_once() 
         refused(&stack, &["adjust", id, "-99", "--reason", "too much"]).await.contains("only 29.50 credits")
     );
     assert!(refused(&stack, &["adjust", id, "1.005", "--reason", "odd"]).await.contains("amount"));
-    assert!(refused(&stack, &["adjust", id, "1", "--reason", ""]).await.contains("--reason"));
+    for blank in ["", "  "] {
+        assert!(refused(&stack, &["adjust", id, "1", "--reason", blank]).await.contains("--reason"));
+    }
     let nobody = uuid::Uuid::now_v7().to_string();
     assert!(refused(&stack, &["adjust", &nobody, "1", "--reason", "who"]).await.contains("no such account"));
 
@@ -67,4 +69,21 @@ async fn l5_an_operator_decides_blocks_and_adjusts_and_each_is_on_record_once() 
          account_blocked: fraud, account_unblocked: sorry"
     );
     stack.check_ledger().await;
+
+    let queue = said(&stack, &["referrals", "--status", "reversed", "--search", "bo"]).await;
+    assert!(
+        queue.starts_with(&referral) && queue.ends_with("reversed  reversed_by_manager  ada -> bob"),
+        "{queue}"
+    );
+    assert_eq!(said(&stack, &["referrals", "--status", "review"]).await, "");
+    let found = said(&stack, &["users", "--search", "ad"]).await;
+    assert!(
+        found.starts_with(id) && found.contains("successful=0") && found.contains("reversed=1"),
+        "{found}"
+    );
+    let audit = said(&stack, &["audit", "--subject", &referral, "--event", "referral_reversed"]).await;
+    assert!(audit.ends_with(&format!("by operator  about {referral}  one person")), "{audit}");
+    assert_eq!(said(&stack, &["audit", "--limit", "2"]).await.lines().count(), 2);
+    assert!(refused(&stack, &["audit", "--event", "nothing"]).await.contains("no such event"));
+    assert!(refused(&stack, &["referrals", "--status", "odd"]).await.contains("review"));
 }

@@ -1,11 +1,11 @@
 //! `api admin`: what a programme manager does, from the command line. The record names the operator.
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
+mod lists;
 mod moderation;
 
 use api::config::Config;
 use clap::Subcommand;
-use clap::builder::NonEmptyStringValueParser;
 use domain::accounts::{self, Blocking, Email};
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
@@ -16,6 +16,7 @@ use domain::referrals::{self, Ruling, Verdict};
 use domain::rewards::{self, Adjustment, Amount};
 use uuid::Uuid;
 
+use lists::Lists;
 use moderation::Moderation;
 
 /// A command of `api admin`.
@@ -43,6 +44,8 @@ pub(crate) enum Admin {
     /// Lets an account in again.
     Unblock(Account),
     #[command(flatten)]
+    Lists(Lists),
+    #[command(flatten)]
     Moderation(Moderation),
     /// Gives credits to an account, or takes some.
     Adjust(AdjustCommand),
@@ -54,7 +57,7 @@ pub(crate) struct Decision {
     /// The id of the referral.
     referral_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = reason)]
     reason: String,
 }
 
@@ -64,7 +67,7 @@ pub(crate) struct Account {
     /// The id of the account.
     user_id: Uuid,
     /// Why, for the audit record.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = reason)]
     reason: String,
 }
 
@@ -77,7 +80,7 @@ pub(crate) struct AdjustCommand {
     #[arg(allow_negative_numbers = true)]
     amount: Amount,
     /// Why, for the entry in the ledger and the audit record.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = reason)]
     reason: String,
     /// Names this adjustment: the same again changes nothing. Else each call is another one.
     #[arg(long)]
@@ -105,9 +108,15 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
+        Admin::Lists(command) => lists::run(&pool, &command).await,
         Admin::Moderation(command) => moderation::run(&pool, now(), &command).await,
         Admin::Adjust(command) => adjust(&pool, &command).await,
     }
+}
+
+/// Blanks are no reason.
+fn reason(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("say why") } else { Ok(text.to_owned()) }
 }
 
 fn now() -> chrono::DateTime<chrono::Utc> {

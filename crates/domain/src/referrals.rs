@@ -309,6 +309,21 @@ pub(crate) async fn verified(
     Ok(())
 }
 
+/// Somebody is let in again: promises the settlement of what waits on either side. Whoever brought more than a batch of
+/// people who wait leaves the rest to the next look at what stands still.
+pub(crate) async fn let_in_again(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    request_id: Option<&str>,
+) -> Result<(), DbError> {
+    let occasion = format!("let_in:{}", now.timestamp_micros());
+    for (id, qualifies_at) in store::waiting_with(tx, user_id, settle::BATCH).await? {
+        enqueue_settlement(tx, id, &occasion, qualifies_at, now, request_id.map(str::to_owned)).await?;
+    }
+    Ok(())
+}
+
 /// Rejects what waits on either side of an account that is being deleted, and forgets where it registered.
 pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
     store::forget_network(tx, user_id).await?;

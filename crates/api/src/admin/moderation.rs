@@ -2,7 +2,6 @@
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
 use chrono::{DateTime, Utc};
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use domain::accounts::Username;
 use domain::audit::{Actor, Trace};
@@ -34,7 +33,7 @@ pub(crate) struct PageOf {
     #[arg(value_parser = Username::parse)]
     username: Username,
     /// Why, for the audit record and the owner.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::reason)]
     reason: String,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Link {
     /// The id of the link.
     link_id: Uuid,
     /// Why, for the audit record and the owner.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::reason)]
     reason: String,
 }
 
@@ -55,7 +54,7 @@ pub(crate) struct DomainName {
     #[arg(value_parser = BlockedDomain::parse)]
     domain: BlockedDomain,
     /// Why, for the audit record.
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::reason)]
     reason: String,
 }
 

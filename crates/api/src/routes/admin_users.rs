@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::managers::{Because, Body, LONGEST_REASON};
+use super::managers::{self, Because, Body};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
@@ -80,7 +80,12 @@ pub(super) struct AdjustBody {
     #[schema(pattern = "^-?[1-9][0-9]{0,5}([.][0-9]{2})?$", max_length = 20, example = "25.00")]
     amount: String,
     /// For the entry and the audit record.
-    #[schema(min_length = 1, max_length = 500, example = "a referral that was lost in the move")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"\S",
+        example = "a referral that was lost in the move"
+    )]
     reason: String,
 }
 
@@ -143,7 +148,7 @@ pub(super) async fn block(
 
 /// Let an account in again
 ///
-/// What waited for it is settled soon. The same again changes nothing.
+/// What waited for it is settled now. The same again changes nothing.
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/unblock/", tag = "managers", request_body = Body,
     params(("id" = Uuid, Path, description = "The account")),
@@ -191,7 +196,7 @@ pub(super) async fn adjust(
             )
         })
     });
-    let reason = fields.text("reason", LONGEST_REASON);
+    let reason = managers::reason(&mut fields);
     let (amount, reason) = fields.finish((amount, reason))?;
     let key = key?;
     let adjustment = Adjustment {

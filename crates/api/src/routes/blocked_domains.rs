@@ -7,7 +7,7 @@ use domain::moderation::{self, BlockedDomain, Decision, Domain};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::managers::{Because, Body as Reason, LONGEST_REASON};
+use super::managers::{self, Because, Body as Reason};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
@@ -43,7 +43,12 @@ pub(super) struct Body {
     #[schema(min_length = 1, max_length = 253, example = "phishing.example")]
     domain: String,
     /// For the record.
-    #[schema(min_length = 1, max_length = 500, example = "copies the sign-in page of a bank")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"\S",
+        example = "copies the sign-in page of a bank"
+    )]
     reason: String,
 }
 
@@ -81,7 +86,7 @@ pub(super) async fn post(
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let domain = fields.parse("domain", BlockedDomain::parse);
-    let reason = fields.text("reason", LONGEST_REASON);
+    let reason = managers::reason(&mut fields);
     let (domain, reason) = fields.finish((domain, reason))?;
     let decision = Decision { actor: Actor::Manager(caller.user_id), reason: &reason };
     if moderation::block_domain(&state.pool, state.clock.now(), &domain, decision, &traced.0).await? {

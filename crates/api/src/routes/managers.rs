@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use crate::audit::Traced;
 use crate::auth::Caller;
-use crate::body::Fields;
-use crate::problem::Problem;
+use crate::body::{Complaint, Fields, check_line};
+use crate::problem::{FieldCode, Problem};
 
 /// The longest reason, in characters.
-pub(super) const LONGEST_REASON: usize = 500;
+const LONGEST_REASON: usize = 500;
 
 /// Why a manager does it.
 #[derive(ToSchema)]
@@ -26,6 +26,7 @@ pub(super) struct Body {
     #[schema(
         min_length = 1,
         max_length = 500,
+        pattern = r"\S",
         example = "thirty accounts in one evening, none of which signed in"
     )]
     reason: String,
@@ -48,6 +49,14 @@ impl Because {
     }
 }
 
+/// Reads why from a body that has more than that. Blanks are no reason.
+pub(super) fn reason(fields: &mut Fields) -> Option<String> {
+    fields.parse("reason", |text| {
+        check_line(text, LONGEST_REASON)?;
+        if text.trim().is_empty() { Err(Complaint::from(FieldCode::Empty)) } else { Ok(text.to_owned()) }
+    })
+}
+
 impl FromRequest for Because {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
@@ -58,7 +67,7 @@ impl FromRequest for Because {
         let fields = Fields::from_request(request, payload);
         Box::pin(async move {
             let mut fields = fields.await?;
-            let reason = fields.text("reason", LONGEST_REASON);
+            let reason = reason(&mut fields);
             let reason = fields.finish(reason)?;
             Ok(Self { actor: Actor::Manager(caller?.user_id), reason, trace: trace?.0 })
         })

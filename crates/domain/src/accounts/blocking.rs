@@ -12,7 +12,7 @@ use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::page::Cursor;
-use crate::referrals::ReferralCode;
+use crate::referrals::{self, ReferralCode};
 use crate::sessions;
 pub use store::AccountView;
 
@@ -79,7 +79,7 @@ pub async fn block(
     Ok(Blocked { changed: true, ended })
 }
 
-/// Lets an account in again. What waited for it is looked at again soon.
+/// Lets an account in again. What waited for it is settled now.
 pub async fn unblock(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -92,6 +92,7 @@ pub async fn unblock(
     }
     store::set_blocked(&mut tx, blocking.user_id, None).await?;
     record(&mut tx, now, blocking, Event::AccountUnblocked, trace).await?;
+    referrals::let_in_again(&mut tx, now, blocking.user_id, trace.request_id.as_deref()).await?;
     let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
     outbox::enqueue(&mut tx, &Job::RecheckReferrals {}, options).await?;
     tx.commit().await?;

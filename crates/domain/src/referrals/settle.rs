@@ -18,7 +18,7 @@ use crate::rewards;
 const PATIENCE: TimeDelta = TimeDelta::days(30);
 
 /// How many referrals one statement moves.
-const BATCH: i64 = 500;
+pub(super) const BATCH: i64 = 500;
 
 /// A referral that has been due for so long has lost its job, or its two sides were blocked meanwhile.
 const OVERDUE: TimeDelta = TimeDelta::minutes(10);

@@ -253,6 +253,24 @@ pub(super) async fn waiting_of(tx: &mut Tx, referred_id: Uuid) -> QueryResult<Op
         .optional()
 }
 
+/// Referrals that wait and have this person on either side, with when each may be decided; `limit` at most, those whose
+/// address is confirmed first.
+pub(super) async fn waiting_with(
+    tx: &mut Tx,
+    user_id: Uuid,
+    limit: i64,
+) -> QueryResult<Vec<(Uuid, DateTime<Utc>)>> {
+    referrals::table
+        .inner_join(users::table.on(users::id.eq(referrals::referred_user_id)))
+        .filter(referrals::referrer_id.eq(user_id).or(referrals::referred_user_id.eq(user_id)))
+        .filter(referrals::status.eq(ReferralStatus::Pending.as_str()))
+        .order((users::email_verified_at.is_null(), referrals::date_referred))
+        .limit(limit)
+        .select((referrals::id, referrals::qualifies_at))
+        .load(&mut **tx)
+        .await
+}
+
 /// The referral of this person that is not decided, if any, and where it stands; locked.
 pub(super) async fn lock_undecided_of(
     tx: &mut Tx,

@@ -357,7 +357,9 @@ impl Kind {
                 let recovery = "k7x2mq-9dhr4t-0bz3wv-g5n8cf";
                 all(&[&MALFORMED_FACTOR_CODES[..], &[recovery]].concat(), &Code("invalid_value"))
             }
-            Self::Reason => vec![long("a", 501), long("é", 501)],
+            Self::Reason => {
+                [all(&[" ", "\u{a0}\u{3000}"], &Code("empty")), vec![long("a", 501), long("é", 501)]].concat()
+            }
             Self::Detail => vec![long("a", 1_001), long("é", 1_001)],
             Self::Domain => {
                 let mut bad = all(&MALFORMED_DOMAINS, &Code("invalid_value"));
