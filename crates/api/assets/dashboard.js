@@ -59,6 +59,7 @@ const reasons = {
   reversed_by_manager: "was taken back after a look at it",
   referred_deleted: "deleted the account too early",
   no_rule: "no reward was offered at the time",
+  milestone_had: "you had this before",
 };
 
 const decisions = { capped: "Limit reached", ineligible: "Not granted" };

@@ -121,13 +121,14 @@ pub async fn is_premium(pool: &Pool, user_id: Uuid, now: DateTime<Utc>) -> Resul
     has_premium(&mut *db::get(pool).await?, user_id, now).await
 }
 
-/// The lowest milestone above a count: at how many, what, and how much.
+/// The lowest milestone above a count that a user can still reach: at how many, what, and how much.
 pub(crate) async fn next_milestone(
     connection: &mut Connection,
     now: DateTime<Utc>,
+    user_id: Uuid,
     successful: i64,
 ) -> Result<Option<(i64, RewardKind, Amount)>, DbError> {
-    let next = store::next_milestone(connection, now, successful).await?;
+    let next = store::next_milestone(connection, now, user_id, successful).await?;
     Ok(next.and_then(|rule| {
         Some((i64::from(rule.milestone?), RewardKind::parse(&rule.reward_type)?, rule.amount))
     }))

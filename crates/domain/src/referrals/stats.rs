@@ -60,7 +60,7 @@ pub async fn stats(pool: &Pool, now: DateTime<Utc>, user_id: Uuid) -> Result<Opt
     let credits = store::balance(&mut tx, user_id, RewardKind::Credits).await?;
     let premium_until = store::premium_until(&mut tx, user_id, now).await?;
     let discounts = store::discounts(&mut tx, user_id).await?;
-    let milestone = rewards::next_milestone(&mut tx, now, row.successful).await?;
+    let milestone = rewards::next_milestone(&mut tx, now, user_id, row.successful).await?;
     tx.commit().await?;
     Ok(Some(Stats {
         version: row.version,

@@ -30,7 +30,7 @@ pub struct Reversal {
 ///
 /// - Credits: what the balance still holds, up to the grant. They are alike, so it does not matter which were spent.
 /// - Premium: what has not run of the period, which ends now, or never starts; later periods move up, so that no other
-///   grant loses by it. Days are counted to the hundredth, in favour of the holder.
+///   grant loses by it. Days are counted to the nearest hundredth: what was taken back within minutes was not used.
 /// - A coupon: void, unless it was used.
 ///
 /// The caller moves the referral in the same transaction and holds its lock, and has then counted the move for both users
@@ -86,9 +86,10 @@ async fn unspent(
     })
 }
 
-/// Whole hundredths of a day.
+/// To the nearest hundredth of a day.
 fn in_days(length: TimeDelta) -> Amount {
-    Amount::from_hundredths(length.num_milliseconds().max(0) / (24 * 36_000))
+    const HUNDREDTH: i64 = 24 * 36_000;
+    Amount::from_hundredths((length.num_milliseconds().max(0) + HUNDREDTH / 2) / HUNDREDTH)
 }
 
 #[cfg(test)]
@@ -96,12 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_counted_to_the_hundredth_that_is_over() {
+    fn days_are_counted_to_the_nearest_hundredth() {
         for (length, days) in [
             (TimeDelta::days(30), "30.00"),
-            (TimeDelta::days(30) - TimeDelta::milliseconds(1), "29.99"),
+            (TimeDelta::days(30) - TimeDelta::minutes(7), "30.00"),
+            (TimeDelta::days(30) - TimeDelta::minutes(8), "29.99"),
             (TimeDelta::hours(12), "0.50"),
-            (TimeDelta::minutes(14), "0.00"),
+            (TimeDelta::minutes(7), "0.00"),
+            (TimeDelta::minutes(8), "0.01"),
             (TimeDelta::zero(), "0.00"),
             (TimeDelta::days(-1), "0.00"),
         ] {

@@ -1,5 +1,7 @@
 //! What a successful referral earns: each rule in force is granted, withheld by a cap, or not due.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -33,26 +35,31 @@ pub(super) struct Grant {
     pub(super) kind: RewardKind,
 }
 
-/// One that a cap withholds.
-pub(super) struct Capped {
+/// One that is withheld, and why.
+pub(super) struct Withheld {
     pub(super) rule_id: Uuid,
     pub(super) beneficiary: Beneficiary,
-    pub(super) cap: Cap,
+    pub(super) why: Why,
 }
 
-/// Which cap.
+/// Why a rule gives nothing, though its referral is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cap {
-    Month,
-    Total,
+pub(super) enum Why {
+    /// The cap of a month.
+    MonthFull,
+    /// The cap in all.
+    TotalFull,
+    /// The milestone was reached before, and what it gave then was kept or used in part.
+    MilestoneHad,
 }
 
-impl Cap {
-    /// The reason, as the beneficiary reads it.
-    pub(super) const fn as_str(self) -> &'static str {
+impl Why {
+    /// The decision and its reason, as the beneficiary reads them.
+    pub(super) const fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Month => "cap_per_month",
-            Self::Total => "cap_total",
+            Self::MonthFull => ("capped", "cap_per_month"),
+            Self::TotalFull => ("capped", "cap_total"),
+            Self::MilestoneHad => ("ineligible", "milestone_had"),
         }
     }
 }
@@ -71,7 +78,7 @@ struct Before {
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Due,
-    Capped(Cap),
+    Withheld(Why),
     NotDue,
 }
 
@@ -94,13 +101,19 @@ impl Before {
                 // The friend who made it so many, once a referrer.
                 Beneficiary::Referred => self.total(&rule.key) > 0,
             };
-            return if i64::from(milestone) <= successful && !had { Outcome::Due } else { Outcome::NotDue };
+            return match i64::from(milestone).cmp(&successful) {
+                Ordering::Greater => Outcome::NotDue,
+                _ if !had => Outcome::Due,
+                // Said once, when it is reached again.
+                Ordering::Equal => Outcome::Withheld(Why::MilestoneHad),
+                Ordering::Less => Outcome::NotDue,
+            };
         }
         let full = |cap: Option<i32>, granted: i64| cap.is_some_and(|cap| granted >= i64::from(cap));
         if full(rule.max_total, self.total(&rule.key)) {
-            Outcome::Capped(Cap::Total)
+            Outcome::Withheld(Why::TotalFull)
         } else if full(rule.max_per_month, self.in_month(&rule.key)) {
-            Outcome::Capped(Cap::Month)
+            Outcome::Withheld(Why::MonthFull)
         } else {
             Outcome::Due
         }
@@ -123,7 +136,7 @@ pub(crate) async fn decide(
 ) -> Result<(), DbError> {
     let rules = store::rules_in_force(tx, now).await?;
     let before = look_back(tx, now, sides, successful, &rules).await?;
-    let (mut grants, mut capped) = (Vec::new(), Vec::new());
+    let (mut grants, mut withheld) = (Vec::new(), Vec::new());
     for rule in rules {
         let words = (RewardKind::parse(&rule.reward_type), Beneficiary::parse(&rule.beneficiary));
         let (Some(kind), Some(beneficiary)) = words else { continue };
@@ -132,12 +145,12 @@ pub(crate) async fn decide(
                 let user_id = sides.user_of(beneficiary);
                 grants.push(Grant { id: Uuid::now_v7(), user_id, beneficiary, rule, kind });
             }
-            Outcome::Capped(cap) => capped.push(Capped { rule_id: rule.id, beneficiary, cap }),
+            Outcome::Withheld(why) => withheld.push(Withheld { rule_id: rule.id, beneficiary, why }),
             Outcome::NotDue => {}
         }
     }
     store::insert_rewards(tx, now, sides.referral_id, &grants).await?;
-    store::insert_decisions(tx, now, sides, &grants, &capped).await?;
+    store::insert_decisions(tx, now, sides, &grants, &withheld).await?;
     let keys: Vec<&str> = grants.iter().map(|grant| grant.rule.key.as_str()).collect();
     store::tally(tx, sides.referrer_id, before.month, &keys).await?;
     post(tx, now, &grants).await?;
@@ -243,16 +256,17 @@ mod tests {
         };
         assert_eq!(judge(50, 50, None, None), Outcome::Due);
         assert_eq!(judge(2, 50, Some(3), None), Outcome::Due);
-        assert_eq!(judge(3, 0, Some(3), None), Outcome::Capped(Cap::Month));
-        assert_eq!(judge(4, 0, Some(3), None), Outcome::Capped(Cap::Month), "the cap was lowered");
+        assert_eq!(judge(3, 0, Some(3), None), Outcome::Withheld(Why::MonthFull));
+        assert_eq!(judge(4, 0, Some(3), None), Outcome::Withheld(Why::MonthFull), "the cap was lowered");
         assert_eq!(judge(2, 5, Some(3), Some(8)), Outcome::Due);
-        assert_eq!(judge(2, 6, Some(3), Some(8)), Outcome::Capped(Cap::Total));
+        assert_eq!(judge(2, 6, Some(3), Some(8)), Outcome::Withheld(Why::TotalFull));
     }
 
     #[test]
     fn f8_a_milestone_is_due_from_its_number_on_and_once_a_side() {
         let judge = |n, side, successful| before(0, 0).judge(&rule(Some(n), None, None), side, successful);
         assert_eq!(judge(5, Beneficiary::Referrer, 7), Outcome::NotDue, "it was had");
+        assert_eq!(judge(5, Beneficiary::Referrer, 5), Outcome::Withheld(Why::MilestoneHad), "reached again");
         assert_eq!(judge(10, Beneficiary::Referrer, 9), Outcome::NotDue);
         assert_eq!(judge(10, Beneficiary::Referrer, 10), Outcome::Due, "the premium of ten is another one");
         assert_eq!(judge(5, Beneficiary::Referred, 5), Outcome::Due);

@@ -3,12 +3,13 @@
 mod ledger;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel::dsl::{exists, max, not};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::settlement::{Capped, Grant};
+use super::settlement::{Grant, Withheld};
 use super::{Amount, Beneficiary, Sides};
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
@@ -167,13 +168,20 @@ pub(super) async fn tally(
     Ok(())
 }
 
+/// The lowest milestone above a count that the user can still reach: none of those of [`reached_milestones`].
 pub(super) async fn next_milestone(
     connection: &mut Connection,
     now: DateTime<Utc>,
+    user_id: Uuid,
     above: i64,
 ) -> QueryResult<Option<Rule>> {
     let above = i32::try_from(above).unwrap_or(i32::MAX);
+    let had = rewards::table
+        .filter(rewards::user_id.eq(user_id).and(rewards::beneficiary.eq(Beneficiary::Referrer.as_str())))
+        .filter(rewards::milestone.eq(rules::milestone).and(rewards::reward_type.eq(rules::reward_type)))
+        .filter(rewards::shortfall.is_distinct_from(Some(Amount::ZERO)));
     in_force(now)
+        .filter(not(exists(had)))
         .filter(rules::milestone.gt(above).and(rules::beneficiary.eq(Beneficiary::Referrer.as_str())))
         .order((rules::milestone, rules::key))
         .select(Rule::as_select())
@@ -214,7 +222,7 @@ pub(super) async fn insert_decisions(
     now: DateTime<Utc>,
     sides: Sides,
     grants: &[Grant],
-    capped: &[Capped],
+    withheld: &[Withheld],
 ) -> QueryResult<()> {
     let decide = |beneficiary: Beneficiary, rule_id, decision, reason, reward_id| Decision {
         id: Uuid::now_v7(),
@@ -231,9 +239,10 @@ pub(super) async fn insert_decisions(
         let reason = if grant.rule.milestone.is_some() { "milestone_reached" } else { "referral_successful" };
         decide(grant.beneficiary, Some(grant.rule.id), "granted", reason, Some(grant.id))
     });
-    let withheld = capped
-        .iter()
-        .map(|capped| decide(capped.beneficiary, Some(capped.rule_id), "capped", capped.cap.as_str(), None));
+    let withheld = withheld.iter().map(|withheld| {
+        let (decision, reason) = withheld.why.words();
+        decide(withheld.beneficiary, Some(withheld.rule_id), decision, reason, None)
+    });
     let mut rows: Vec<Decision> = granted.chain(withheld).collect();
     for beneficiary in [Beneficiary::Referrer, Beneficiary::Referred] {
         if !rows.iter().any(|row| row.beneficiary == beneficiary.as_str()) {
@@ -253,7 +262,7 @@ pub(super) async fn premium_end(
 ) -> QueryResult<DateTime<Utc>> {
     let last: Option<DateTime<Utc>> = premium::table
         .filter(premium::user_id.eq(user_id).and(premium::reversed_at.is_null()))
-        .select(diesel::dsl::max(premium::ends_at))
+        .select(max(premium::ends_at))
         .first(&mut **tx)
         .await?;
     Ok(last.map_or(now, |end| end.max(now)))
@@ -352,5 +361,5 @@ pub(super) async fn has_premium(
             .and(premium::ends_at.gt(now))
             .and(premium::reversed_at.is_null()),
     );
-    diesel::select(diesel::dsl::exists(covering)).get_result(connection).await
+    diesel::select(exists(covering)).get_result(connection).await
 }

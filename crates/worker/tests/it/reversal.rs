@@ -102,9 +102,9 @@ async fn f9_a_reversed_period_ends_and_later_ones_move_up() {
 
     desk.clock.advance(TimeDelta::days(10));
     let reversed = figures(&desk.reverse(bob.referral).await);
-    assert_eq!(reversed[&(ada.id, "premium")], took("19.99", "10.01"), "to the hundredth, for the holder");
+    assert_eq!(reversed[&(ada.id, "premium")], took("20.00", "10.00"), "to the nearest hundredth");
     assert!((days(until().await) - 17.0).abs() < 0.01, "the week bought begins now");
-    assert_eq!(desk.balances(ada.id).await["premium"], "17.01");
+    assert_eq!(desk.balances(ada.id).await["premium"], "17.00");
     desk.adjust(ada.id, 100, "the price of a week").await.unwrap();
     desk.redeem(ada.id, "premium_7_days", "another week").await.unwrap();
     assert!((days(until().await) - 24.0).abs() < 0.01, "periods add up as before");
@@ -145,6 +145,7 @@ async fn f8_f9_a_milestone_that_was_taken_back_in_full_can_be_reached_again() {
         desk.confirm(friend.id).await;
         desk.run_queue("rewards").await;
     }
+    desk.clock.advance(TimeDelta::hours(1));
     desk.reverse(friends[4].referral).await; // The fifth: its thirty days had begun.
     desk.reverse(friends[9].referral).await; // The tenth: its coupon was not used.
     assert_eq!(desk.balances(ada.id).await["discount"], "0.00");
@@ -161,6 +162,44 @@ async fn f8_f9_a_milestone_that_was_taken_back_in_full_can_be_reached_again() {
         "what was spent in part is not given again"
     );
     assert_eq!(desk.count("rewards WHERE milestone = 10").await, 2);
+    desk.check_ledger().await;
+}
+
+#[tokio::test]
+async fn f8_f9_a_milestone_is_promised_and_given_again_only_if_nothing_of_it_was_used() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    let friends = desk.friends("friend", 7, &ada).await;
+    let settle = async |friend: usize| {
+        desk.confirm(friends[friend].id).await;
+        desk.run_queue("rewards").await;
+    };
+    let next = async || {
+        let stats = domain::referrals::stats(&desk.pool, desk.clock.now(), ada.id).await.unwrap().unwrap();
+        stats.next_milestone.map(|next| (next.at, next.remaining))
+    };
+    for friend in 0..5 {
+        settle(friend).await;
+    }
+    assert_eq!(next().await, Some((10, 5)));
+    assert_eq!(
+        figures(&desk.reverse(friends[4].referral).await)[&(ada.id, "premium")],
+        took("30.00", "0.00")
+    );
+    assert_eq!(next().await, Some((5, 1)));
+    settle(5).await;
+    assert_eq!(desk.count("rewards WHERE milestone = 5").await, 2);
+
+    desk.clock.advance(TimeDelta::days(1));
+    assert_eq!(
+        figures(&desk.reverse(friends[5].referral).await)[&(ada.id, "premium")],
+        took("29.00", "1.00")
+    );
+    assert_eq!(next().await, Some((10, 6)), "a day of it was used");
+    settle(6).await;
+    assert_eq!(desk.count("rewards WHERE milestone = 5").await, 2);
+    let said = "reward_decisions WHERE decision = 'ineligible' AND reason = 'milestone_had'";
+    assert_eq!(desk.count(said).await, 1);
     desk.check_ledger().await;
 }
 
