@@ -6,6 +6,8 @@ use testkit::app::within;
 use testkit::authenticator::enrol_by;
 use testkit::client::Client;
 use testkit::process::Program;
+use testkit::provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, Fault, Person, Provider, Signature};
+use testkit::redis::Overheard;
 use testkit::smtp::{Mail, Rule, Step};
 use testkit::stack::{RECOVERY, Stack, StackOptions};
 
@@ -26,6 +28,8 @@ const ADA: &str = "zqada7411@mailbox-zq1.test";
 const BOB: &str = "zqbob7412@mailbox-zq2.test";
 const MALLORY: &str = "zqmallory7413@mailbox-zq3.test";
 const STRANGER: &str = "zqstranger7414@mailbox-zq4.test";
+const MOVED: &str = "zqmoved7422@mailbox-zq5.test";
+const SUBJECT: &str = "zqsubject7423";
 const PASSWORD: &str = "zqPass-7415-tangerine";
 const NEW_PASSWORD: &str = "zqPass-7416-cinnabar";
 const LAST_PASSWORD: &str = "zqPass-7417-vermilion";
@@ -40,7 +44,7 @@ struct Canaries(Vec<String>);
 impl Canaries {
     fn new() -> Self {
         let mut canaries = Self(Vec::new());
-        for address in [ADA, BOB, MALLORY, STRANGER] {
+        for address in [ADA, BOB, MALLORY, STRANGER, MOVED] {
             let (local, domain) = address.split_once('@').unwrap();
             canaries.add(local);
             canaries.add(domain);
@@ -86,6 +90,95 @@ async fn v1_logs_metrics_redis_and_jobs_hold_no_address_password_token_or_ip() {
     what_is_refused(&visitor, &mut canaries).await;
     mails_that_bounce(&stack, &visitor).await;
     recovery_and_goodbye(&stack, &visitor, &mut canaries).await;
+    // They were all there to be found.
+    let held: String = stack.database.value("SELECT string_agg(users::text, ' ') FROM users").await;
+    assert!(held.contains(BOB), "{held}");
+    nothing_is_found(&stack, &overheard, &canaries).await;
+    let jobs = jobs(&stack).await;
+    assert!(jobs.contains("550"), "{jobs}");
+}
+
+/// What the provider and this client know of each other and of the person between them stays there, in failure too.
+#[tokio::test(flavor = "multi_thread")]
+async fn v1_signing_in_with_a_provider_leaves_nothing_of_it_in_logs_metrics_redis_and_jobs() {
+    let provider = Provider::start().await;
+    // Only in development is a provider of this machine taken.
+    let settings = [
+        ("RUST_LOG", "trace"),
+        ("OIDC_PROVIDERS", "acme"),
+        ("OIDC_ACME_ISSUER", provider.issuer()),
+        ("OIDC_ACME_CLIENT_ID", CLIENT_ID),
+        ("OIDC_ACME_CLIENT_SECRET", CLIENT_SECRET),
+    ];
+    let stack = Stack::start(StackOptions { apis: 2, workers: 1, settings: &settings }).await;
+    let overheard = stack.redis.overhear().await.unwrap();
+    let mut canaries = Canaries::new();
+    canaries.add(SUBJECT);
+    canaries.add(CLIENT_SECRET);
+    let bob = Person {
+        subject: SUBJECT.to_owned(),
+        email: Some(BOB.to_owned()),
+        email_verified: true,
+        username: Some("bob".to_owned()),
+    };
+    provider.is_good_with(bob.clone());
+    let browser = stack.client(0);
+    for _ in 0..2 {
+        let status = by_provider(&stack, &browser, &provider, &mut canaries).await;
+        assert_eq!(status, 303, "{}", browser.get("/api/oauth/providers/").await.text());
+        canaries.add_cookies(&browser);
+    }
+    assert!(browser.get("/api/me/export/").await.expect(200).text().contains(SUBJECT));
+
+    let faults: [fn(&mut Behaviour); 6] = [
+        |now| now.signature = Signature::Broken,
+        |now| now.claims = json!({ "nonce": "zqnonce74240000000000000000", "email": [STRANGER] }),
+        |now| now.tokens = Some(json!({ "id_token": FORGED, "access_token": FORGED })),
+        |now| now.tokens = Some(json!({ "id_token": null, "error": "x", "error_description": FORGED })),
+        |now| now.fault = Some(("/token", Fault::Breaks)),
+        |now| now.fault = Some(("/token", Fault::Babbles)),
+    ];
+    let count = faults.len();
+    for (index, fault) in faults.into_iter().enumerate() {
+        provider.is_good_with(bob.clone());
+        provider.now(fault);
+        let status = by_provider(&stack, &stack.client(0), &provider, &mut canaries).await;
+        assert!(status >= 400, "{index}: {status}");
+    }
+    canaries.add("zqnonce74240000000000000000");
+    assert!(provider.secrets().len() > 3 * count, "{:?}", provider.secrets());
+
+    let held: String = stack.database.value("SELECT string_agg(identities::text, ' ') FROM identities").await;
+    assert!(held.contains(SUBJECT), "{held}");
+    nothing_is_found(&stack, &overheard, &canaries).await;
+}
+
+/// Goes to the provider from one api and comes back to another; the status in the end.
+async fn by_provider(stack: &Stack, browser: &Client, provider: &Provider, canaries: &mut Canaries) -> u16 {
+    let reply = browser.get("/api/oauth/acme/start").await.expect(302);
+    let way = reqwest::Url::parse(reply.header("location").unwrap()).unwrap();
+    for (name, value) in way.query_pairs() {
+        if name == "state" || name == "nonce" {
+            canaries.add(&value);
+        }
+    }
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let back = http.get(way).send().await.unwrap().headers()["location"].to_str().unwrap().to_owned();
+    let path = back.strip_prefix(stack.settings.get("PUBLIC_URL").unwrap()).unwrap();
+    let other = browser.at(&stack.apis[1].base());
+    let reply = other.try_send(reqwest::Method::GET, path, None, &[]).await.unwrap();
+    for secret in provider.secrets() {
+        canaries.add(&secret);
+    }
+    reply.status
+}
+
+async fn jobs(stack: &Stack) -> String {
+    stack.database.value("SELECT string_agg(outbox::text, E'\\n') FROM outbox").await
+}
+
+/// Waits until all is done, and looks everywhere.
+async fn nothing_is_found(stack: &Stack, overheard: &Overheard, canaries: &Canaries) {
     within(RECOVERY, "all jobs are done or dead", async || {
         let sql = "SELECT count(*) FROM outbox WHERE done_at IS NULL AND dead_at IS NULL";
         match stack.database.value::<i64>(sql).await {
@@ -94,13 +187,7 @@ async fn v1_logs_metrics_redis_and_jobs_hold_no_address_password_token_or_ip() {
         }
     })
     .await;
-
-    // They were all there to be found.
-    let held: String = stack.database.value("SELECT string_agg(users::text, ' ') FROM users").await;
-    assert!(held.contains(BOB), "{held}");
-    let jobs: String = stack.database.value("SELECT string_agg(outbox::text, E'\\n') FROM outbox").await;
-    assert!(jobs.contains("550"), "{jobs}");
-    canaries.assert_absent(&jobs, "the outbox");
+    canaries.assert_absent(&jobs(stack).await, "the outbox");
     let overheard = overheard.text();
     assert!(overheard.contains(stack.settings.get("REDIS_PREFIX").unwrap()), "{overheard}");
     canaries.assert_absent(&overheard, "Redis");
@@ -111,9 +198,9 @@ async fn v1_logs_metrics_redis_and_jobs_hold_no_address_password_token_or_ip() {
         canaries.assert_absent(&process.metrics().await, &format!("the metrics of {}", process.name()));
     }
     let listed = stack.command(Program::Worker, &["dead-jobs"]).await;
-    canaries.assert_absent(&String::from_utf8_lossy(&listed.stdout), "the list of dead jobs");
-    canaries
-        .assert_absent(&format!("log: {}", String::from_utf8_lossy(&listed.stderr)), "the log of a command");
+    let (out, log) = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+    canaries.assert_absent(&format!("listed: {out}"), "the list of dead jobs");
+    canaries.assert_absent(&format!("log: {log}"), "the log of a command");
 }
 
 fn account(email: &str, username: &str) -> Value {
@@ -247,6 +334,8 @@ async fn recovery_and_goodbye(
     second_factor(&ada, &visitor(0, IPV4), canaries).await;
     let body = json!({ "current_password": NEW_PASSWORD, "password": LAST_PASSWORD });
     ada.post("/api/me/password/", body).await.expect(204);
+    ada.post("/api/me/email/", json!({ "email": MOVED, "password": LAST_PASSWORD })).await.expect(202);
+    confirm(stack, &ada, MOVED, canaries).await;
     ada.delete("/api/me/", json!({ "password": WRONG_PASSWORD })).await.expect(401);
     ada.delete("/api/me/", json!({ "password": LAST_PASSWORD })).await.expect(202);
 }

@@ -104,6 +104,8 @@ struct Inner {
     /// Whom an access token speaks for.
     tokens: Mutex<HashMap<String, Person>>,
     asked: Mutex<Vec<String>>,
+    /// Codes, tokens and verifiers.
+    secrets: Mutex<Vec<String>>,
 }
 
 /// The provider. It ends with this value.
@@ -157,6 +159,11 @@ impl Provider {
         self.inner.asked.lock().unwrap().clone()
     }
 
+    /// Every code and token that it gave out, and every verifier that it was shown.
+    pub fn secrets(&self) -> Vec<String> {
+        self.inner.secrets.lock().unwrap().clone()
+    }
+
     /// How often it was asked for a path.
     pub fn count(&self, path: &str) -> usize {
         self.asked().iter().filter(|asked| *asked == path).count()
@@ -195,7 +202,13 @@ impl Inner {
             grants: Mutex::default(),
             tokens: Mutex::default(),
             asked: Mutex::default(),
+            secrets: Mutex::default(),
         }
+    }
+
+    /// Remembers what is between this provider and its client.
+    fn keep(&self, secret: &str) {
+        self.secrets.lock().unwrap().push(secret.to_owned());
     }
 
     fn behaviour(&self) -> MutexGuard<'_, Behaviour> {

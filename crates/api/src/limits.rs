@@ -75,6 +75,8 @@ impl Limits {
     /// Limits that are counted in `redis`, or by this process as one of `replicas` while that is down.
     pub fn new(on: bool, redis: Redis, prefix: &str, privacy: Key, replicas: u32) -> Self {
         let local = Local::new(replicas);
+        // Here from the start: an alarm on its increase needs the zero before it.
+        metrics::counter!("credential_stuffing_total").increment(0);
         Self(Arc::new(Inner { on, redis, prefix: prefix.to_owned(), privacy, local }))
     }
 

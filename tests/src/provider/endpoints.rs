@@ -106,6 +106,7 @@ async fn authorize(
         nonce: asked.get("nonce").cloned(),
         redirect_uri: of("redirect_uri"),
     };
+    inner.keep(&code);
     inner.grants.lock().unwrap().insert(code.clone(), grant);
     let mut back = Url::parse(&of("redirect_uri")).unwrap();
     back.query_pairs_mut().append_pair("code", &code).append_pair("state", &of("state"));
@@ -124,6 +125,8 @@ fn redeem(inner: &Inner, form: &Parameters) -> Option<(Grant, String)> {
         && grant.redirect_uri == of("redirect_uri")
         && of("grant_type") == "authorization_code";
     let token = domain::token::hex(&rand::random::<[u8; 16]>());
+    inner.keep(&token);
+    inner.keep(of("code_verifier"));
     inner.tokens.lock().unwrap().insert(token.clone(), grant.person.clone());
     fits.then_some((grant, token))
 }
@@ -149,6 +152,7 @@ async fn token(inner: Data<Inner>, request: HttpRequest, Form(form): Form<Parame
     }
     overwrite(&mut claims, &behaviour.claims);
     let id_token = inner.keys.lock().unwrap().sign(&claims, behaviour.signature);
+    inner.keep(&id_token);
     let mut tokens = json!({
         "access_token": access_token, "token_type": "Bearer", "expires_in": 300, "id_token": id_token,
     });

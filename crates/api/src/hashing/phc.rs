@@ -13,6 +13,11 @@ const HASH_LENGTH: usize = 32;
 /// What a stored hash may ask for at most, in KiB: a damaged row must not take all memory.
 const MOST_MEMORY_KIB: u32 = 1_048_576;
 
+/// How many blocks room is made for at least: more than 32 MiB. As much glibc's allocator always takes from the system and
+/// gives back; of anything smaller that was given back once it keeps the next for itself, beside what else it holds, and
+/// every pause in the work would cost as much memory again. Room that is not written to takes none.
+const LEAST_BLOCKS: usize = 33 * 1_024;
+
 /// A hash that was read, ready to be compared with a password.
 #[derive(Clone)]
 pub(super) struct Phc {
@@ -101,6 +106,7 @@ fn fill(
 ) -> Result<(), HashError> {
     let blocks = argon2.params().block_count();
     if memory.len() < blocks {
+        memory.reserve_exact(blocks.max(LEAST_BLOCKS) - memory.len());
         memory.resize(blocks, Block::new());
     }
     let memory = memory.get_mut(..blocks).unwrap_or_default();
@@ -110,4 +116,18 @@ fn fill(
 fn to_params(wanted: Argon2Params) -> Result<Params, HashError> {
     Params::new(wanted.memory_kib, wanted.iterations, wanted.parallelism, Some(HASH_LENGTH))
         .map_err(HashError::Argon2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a13_the_room_of_a_hash_is_one_that_goes_back_to_the_system() {
+        let wanted = Argon2Params { memory_kib: 64, iterations: 1, parallelism: 1 };
+        let mut memory = Vec::new();
+        hash(b"pass", wanted, &mut memory).unwrap();
+        assert!(memory.capacity() * size_of::<Block>() > 32 << 20, "{}", memory.capacity());
+        assert_eq!(memory.len(), 64, "no more is written to than is needed");
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Bytes;
+use domain::audit::Event;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -96,7 +97,18 @@ pub fn document() -> Value {
         complete(&mut document["paths"][row.path][&method], &row);
     }
     refuse_unknown_fields(&mut document);
+    name_events(&mut document["paths"]["/api/admin/audit/"]["get"]["parameters"]);
     document
+}
+
+/// Lists the events that the record can be asked for.
+fn name_events(parameters: &mut Value) {
+    let events: Vec<&str> = Event::ALL.iter().map(|event| event.as_str()).collect();
+    for parameter in parameters.as_array_mut().into_iter().flatten() {
+        if parameter["name"] == "event" {
+            parameter["schema"]["enum"] = json!(events);
+        }
+    }
 }
 
 /// Adds to an operation what its row says.
@@ -249,6 +261,16 @@ mod tests {
         let schemas = &document()["components"]["schemas"];
         assert_eq!(schemas["ProblemCode"]["enum"].as_array().unwrap().len(), Code::ALL.len());
         assert_eq!(schemas["FieldErrorCode"]["enum"].as_array().unwrap().len(), FieldCode::ALL.len());
+    }
+
+    #[test]
+    fn the_record_can_be_asked_for_every_event() {
+        let document = document();
+        let parameters = document["paths"]["/api/admin/audit/"]["get"]["parameters"].as_array().unwrap();
+        let parameter = parameters.iter().find(|parameter| parameter["name"] == "event").unwrap();
+        let listed: Vec<_> = parameter["schema"]["enum"].as_array().unwrap().iter().collect();
+        assert_eq!(listed.len(), Event::ALL.len());
+        assert!(Event::ALL.iter().all(|event| listed.contains(&&json!(event.as_str()))), "{listed:?}");
     }
 
     #[test]

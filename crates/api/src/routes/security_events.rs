@@ -31,7 +31,8 @@ pub(super) fn network_tag(hash: &[u8]) -> String {
 #[schema(as = SecurityEvent)]
 pub(super) struct View {
     id: Uuid,
-    /// Such as `signed_in`, `sign_in_failed`, `password_changed`, `refresh_reused`.
+    /// Such as `signed_in`, `sign_in_failed`, `password_changed`, `refresh_reused`; all of them are listed at the `event`
+    /// parameter of `/api/admin/audit/`.
     event: String,
     /// Who did it: `account`, `manager`, `operator`, `system` or `unknown`.
     actor: String,
@@ -95,7 +96,7 @@ pub(super) async fn own(state: Shared, caller: Caller, query: Query) -> Result<H
     get, path = "/api/admin/audit/", tag = "managers",
     params(("user_id" = Option<Uuid>, Query, description = "Of this account only"),
            ("subject_id" = Option<Uuid>, Query, description = "About this session, factor, identity or referral only"),
-           ("event" = Option<String>, Query, description = "Of this kind only", pattern = "^(signed_in|sign_in_failed|role_granted)$"),
+           ("event" = Option<String>, Query, description = "Of this kind only"),
            ("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
            ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
     responses((status = 200, description = "A page", body = Page<AuditEvent>),

@@ -98,14 +98,23 @@ fn is_weak(password: &str, own: &[&str]) -> bool {
         words.push(name);
         words.extend(name.split(['@', '.', '-', '_', '+']).filter(|part| part.len() > 2));
     }
-    let folded = password.to_lowercase();
-    if words.iter().any(|word| folded.trim() == word.to_lowercase()) {
+    if has_little_beside(&password.to_lowercase(), &words) {
         return true;
     }
     // The whole is as hard to guess as its hardest part, at least.
     let chars: Vec<char> = password.chars().collect();
     let mut parts = chars.chunks(ESTIMATED).map(|part| part.iter().collect::<String>());
     !parts.any(|part| u8::from(zxcvbn::zxcvbn(&part, &words).score()) >= LOWEST_SCORE)
+}
+
+/// Whether fewer than four letters and digits are left when `words` are taken out, however often they are in it. The
+/// estimate below takes a word and its repetition for two words, and so for a good password.
+fn has_little_beside(folded: &str, words: &[&str]) -> bool {
+    let mut words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    // The address before its parts.
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let rest = words.iter().fold(folded.to_owned(), |rest, word| rest.replace(word, " "));
+    rest.len() < folded.len() && rest.chars().filter(|c| c.is_alphanumeric()).count() < 4
 }
 
 #[cfg(test)]
@@ -146,6 +155,8 @@ mod tests {
             ("ada@example.org", PasswordError::Weak),
             ("Ada-Lovelace", PasswordError::Weak),
             ("trellis1", PasswordError::Weak),
+            ("trellis-trellis", PasswordError::Weak),
+            ("Ada-Lovelace/Ada-Lovelace/42", PasswordError::Weak),
         ] {
             assert_eq!(choose(bad).err(), Some(why), "{bad}");
         }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use domain::clock::Clock;
 use domain::config::Settings;
+use futures_util::future::join_all;
 use reqwest::Method;
-use testkit::app::{TestApp, eventually};
+use testkit::app::{TestApp, eventually, within};
 use testkit::redis::RedisServer;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::Edge;
 
@@ -97,6 +100,75 @@ async fn h11_with_every_connection_in_use_the_answer_is_503_within_moments() {
     lock.batch_execute("ROLLBACK").await.unwrap();
     first.await.unwrap().expect(401);
     second.await.unwrap().expect(401);
+}
+
+/// Says that somebody registers, and does not wait for the answer.
+async fn begin_to_register(app: &TestApp, username: &str) -> TcpStream {
+    let body = serde_json::json!({
+        "email": format!("{username}@example.org"), "username": username, "password": testkit::app::PASSWORD,
+    })
+    .to_string();
+    let head = "POST /api/register/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let mut stream = TcpStream::connect(app.addr).await.unwrap();
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// So many clients of the database as `what` says.
+async fn sessions(app: &TestApp, what: &str) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+               AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND ";
+    app.database.value(&format!("{sql}{what}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h12_a_thousand_clients_that_hang_up_leave_no_transaction_open() {
+    const POOL: usize = 8;
+    let app = TestApp::api_with(|settings| {
+        settings.set("DATABASE_POOL", &POOL.to_string());
+        settings.set("ARGON2_MEMORY_KIB", "64").set("ARGON2_ITERATIONS", "1").set("HASH_QUEUE", "1000");
+    })
+    .await;
+    // In the midst of a transaction, on every connection of the pool.
+    let lock = app.database.connect().await;
+    lock.batch_execute("BEGIN; LOCK TABLE users IN SHARE MODE").await.unwrap();
+    let begun = join_all((0..POOL).map(async |index| {
+        let username = format!("held-{index}");
+        begin_to_register(&app, &username).await
+    }))
+    .await;
+    eventually("every transaction waits", async || {
+        let waiting = sessions(&app, "wait_event_type = 'Lock' AND xact_start IS NOT NULL").await;
+        if waiting == 8 { Ok(()) } else { Err(waiting.to_string()) }
+    })
+    .await;
+    drop(begun);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    // And wherever they are by then.
+    for round in 0..20_u64 {
+        join_all((0..50_u64).map(async |index| {
+            let stream = begin_to_register(&app, &format!("gone-{round}-{index}")).await;
+            tokio::time::sleep(Duration::from_micros(400 * index)).await;
+            drop(stream);
+        }))
+        .await;
+    }
+    within(Duration::from_secs(5), "no transaction is open", async || {
+        match sessions(&app, "xact_start IS NOT NULL").await {
+            0 => Ok(()),
+            open => Err(open.to_string()),
+        }
+    })
+    .await;
+    // No place of the pool is lost, and nothing was done by halves.
+    let names: Vec<String> = (0..2 * POOL).map(|index| format!("after-{index}")).collect();
+    for reply in join_all(names.iter().map(|name| app.register(name, None))).await {
+        reply.expect(201);
+    }
+    let halves = "SELECT count(*) FROM users WHERE NOT EXISTS \
+                  (SELECT FROM email_verifications WHERE user_id = users.id)";
+    assert_eq!(app.database.value::<i64>(halves).await, 0);
 }
 
 #[tokio::test]
