@@ -145,7 +145,7 @@ export function wireForm(form, submit) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") return;
-    const fields = all("input[name]:enabled, textarea[name]:enabled", form);
+    const fields = all("input[name]:enabled, textarea[name]:enabled, select[name]:enabled", form);
     fields.forEach(clearField);
     summarise(form, "");
     const empty = fields.filter((field) => field.required && field.value === "");
@@ -292,6 +292,13 @@ const forms = {
     wireToken(form, (token, { password, username }) => {
       const name = username.trim();
       return call("POST", "/api/register/confirm/", name ? { token, password, username: name } : { token, password });
+    });
+  },
+  report(form) {
+    wireForm(form, async ({ page, reason, detail }) => {
+      const name = encodeURIComponent(page.trim().replace(/^@/, ""));
+      await call("POST", `/api/u/${name}/report/`, { reason, detail: detail.trim() || null });
+      showStep("done");
     });
   },
   "verify-email"(form) {

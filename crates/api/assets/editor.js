@@ -53,11 +53,22 @@ function tool(label, name, link, work, off = false) {
   return button;
 }
 
+const when = (instant) => instant.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+
 function note(link) {
   const notes = [];
   if (link.kind === "header") notes.push("Header");
   if (link.url) notes.push(link.url);
   if (!link.enabled) notes.push("hidden");
+  // Whoever wonders why a link does not show reads it here.
+  const [from, until] = [link.visible_from, link.visible_until].map((text) => text && new Date(text));
+  const now = new Date();
+  if (until && until <= now) {
+    notes.push(`ended ${when(until)}`);
+  } else {
+    if (from > now) notes.push(`shows from ${when(from)}`);
+    if (until) notes.push(`shows until ${when(until)}`);
+  }
   if (link.pinned) notes.push("pinned");
   if (link.highlighted) notes.push("highlighted");
   if (link.disabled) notes.push(`taken down by a manager: ${link.disabled.reason}`);
@@ -263,13 +274,25 @@ function showProfile(profile) {
 find("[data-action=add-place]").addEventListener("click", () => find("select", addPlace()).focus());
 
 wireForm(profileForm, async (values) => {
-  const social = [...places.children]
-    .map((item) => ({ network: find("select", item).value, url: find("input", item).value.trim() }))
-    .filter((place) => place.url !== "");
+  const fields = [...places.children].map((item) => find("input", item));
+  for (const field of fields) field.removeAttribute("aria-invalid");
+  const sent = fields.filter((field) => field.value.trim() !== "");
+  const social = sent.map((field) => ({ network: find("select", field.parentElement).value, url: field.value.trim() }));
   // A theme that lapsed is kept without being chosen anew.
   const { theme, ...rest } = values;
   const lapsed = profileForm.querySelector("[data-premium]:checked") && theme === shownTheme;
-  const profile = await ask("PATCH", "/api/profile/", { ...rest, ...(lapsed ? {} : { theme }), social });
+  let profile;
+  try {
+    profile = await ask("PATCH", "/api/profile/", { ...rest, ...(lapsed ? {} : { theme }), social });
+  } catch (failure) {
+    for (const error of failure.errors ?? []) {
+      const [, place] = /^\/social\/(\d+)\//.exec(error.pointer) ?? [];
+      if (!place) continue;
+      sent[place].setAttribute("aria-invalid", "true");
+      error.detail = `${social[place].url}: ${error.detail}`;
+    }
+    throw failure;
+  }
   shownTheme = profile.theme;
   showProfile(profile);
   say("Your page is saved.");

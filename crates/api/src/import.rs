@@ -1,5 +1,5 @@
-//! Link lists of other houses, read: exports of LinkStack, pages of LittleLink, CSV, and any page pasted as HTML; and our
-//! own lists written as CSV and JSON.
+//! Link lists, read: our own in JSON and CSV, and of other houses exports of LinkStack, pages of LittleLink, and any page pasted
+//! as HTML; and our own lists written as CSV.
 //!
 //! Reading gives [`Item`]s, each with its place in the source; what is wrong with one is noted on it and never stops the
 //! others. Nothing is fetched, nothing is run: of HTML only the tokens are looked at, and what is in scripts, styles and
@@ -8,6 +8,7 @@
 
 mod html;
 mod linkstack;
+mod own;
 mod table;
 
 pub use table::{csv, defused};
@@ -20,6 +21,8 @@ pub const MOST_ITEMS: usize = 1_000;
 /// What is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// What our own export writes as JSON.
+    Json,
     /// What LinkStack exports: JSON.
     LinkStack,
     /// The `index.html` of a LittleLink page.
@@ -32,7 +35,8 @@ pub enum Format {
 
 impl Format {
     /// Every format by its word.
-    pub const ALL: [(&str, Self); 4] = [
+    pub const ALL: [(&str, Self); 5] = [
+        ("json", Self::Json),
         ("linkstack", Self::LinkStack),
         ("littlelink", Self::LittleLink),
         ("csv", Self::Csv),
@@ -89,6 +93,7 @@ pub enum SourceError {
 pub fn read(format: Format, source: &str) -> Result<Vec<Item>, SourceError> {
     let source = source.trim_start_matches('\u{feff}');
     let items = match format {
+        Format::Json => own::read(source)?,
         Format::LinkStack => linkstack::read(source)?,
         Format::LittleLink => html::read(source, html::Which::Buttons)?,
         Format::Csv => table::read(source)?,

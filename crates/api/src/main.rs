@@ -67,7 +67,9 @@ async fn serve() -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     telemetry::init(config.common.log_format);
     db::migrate::check(&config.common.database_url).await?;
-    api::build(config, Clock::system()).await?.run().await
+    let server = api::build(config, Clock::system()).await?;
+    server.handle().heed_signals()?;
+    server.run().await
 }
 
 async fn migrate() -> anyhow::Result<()> {

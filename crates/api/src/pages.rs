@@ -53,6 +53,7 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/forgot-password", account::forgot_password),
         page("/reset-password", account::reset_password),
         page("/verify-email", account::verify_email),
+        page("/report", account::report),
         page("/dashboard", account::dashboard),
         page("/problems", reference::index),
         page("/problems/{code}", reference::problem),

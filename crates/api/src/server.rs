@@ -1,4 +1,5 @@
-//! From a configuration to a process that listens, and from a signal to one that has stopped.
+//! From a configuration to a server that listens, and from a word or a signal to one that has stopped. Signals are the
+//! process's business: only who asks for it has them heeded.
 //!
 //! Stopping is slow on purpose: first `/health/ready` says no and everything else goes on, so that load balancers look
 //! elsewhere; then no connection is taken any more and what runs may finish; then it is over. A second signal ends it at
@@ -15,7 +16,7 @@ use anyhow::Context as _;
 use domain::clock::Clock;
 use domain::outbox::relay::Relay;
 use domain::telemetry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::{Shared, State};
@@ -67,9 +68,25 @@ struct Running {
 pub struct Handle(watch::Sender<usize>);
 
 impl Handle {
-    /// Does what SIGTERM does; a second call what a second signal does.
+    /// Lets the server stop; a second call ends it at once.
     pub fn shutdown(&self) {
         self.0.send_modify(|asked| *asked = asked.saturating_add(1));
+    }
+
+    /// From now on SIGTERM and SIGINT are calls of [`Handle::shutdown`], in this whole process.
+    pub fn heed_signals(self) -> anyhow::Result<()> {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                self.shutdown();
+            }
+        });
+        Ok(())
     }
 }
 
@@ -151,11 +168,8 @@ impl Server {
         let stopping = stop_when_asked(&state, stop.subscribe(), http_handle);
         tokio::pin!(stopping);
         let served = tokio::select! {
-            served = &mut http => served.map_err(anyhow::Error::from),
-            stopped = &mut stopping => match stopped {
-                Ok(()) => (&mut http).await.map_err(anyhow::Error::from),
-                error => error,
-            },
+            served = &mut http => served,
+            () = &mut stopping => (&mut http).await,
             () = keep_house(&fence) => Ok(()),
         };
         relay_stop.send_replace(true);
@@ -166,17 +180,13 @@ impl Server {
         metrics_handle.stop(false).await;
         metrics.await??;
         tracing::info!("the api has stopped");
-        served
+        Ok(served?)
     }
 }
 
 /// Waits to be told to stop, and then lets go in steps.
-async fn stop_when_asked(
-    state: &State,
-    handle: watch::Receiver<usize>,
-    http: ServerHandle,
-) -> anyhow::Result<()> {
-    let mut asked = Asked::new(handle)?;
+async fn stop_when_asked(state: &State, asked: watch::Receiver<usize>, http: ServerHandle) {
+    let mut asked = Asked { handle: asked, heeded: 0 };
     asked.next().await;
     let drain = state.config.drain;
     tracing::info!(
@@ -191,7 +201,6 @@ async fn stop_when_asked(
         } => {}
         () = asked.next() => http.stop(false).await,
     }
-    Ok(())
 }
 
 /// What is to be done now and then, for ever.
@@ -203,32 +212,18 @@ async fn keep_house(fence: &Fence) {
     }
 }
 
-/// Being told to stop, by a signal or by a [`Handle`].
+/// Being told to stop, by a [`Handle`].
 struct Asked {
-    terminate: Signal,
-    interrupt: Signal,
     handle: watch::Receiver<usize>,
     /// How often the handle's word was heeded.
     heeded: usize,
 }
 
 impl Asked {
-    fn new(handle: watch::Receiver<usize>) -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            handle,
-            heeded: 0,
-        })
-    }
-
     async fn next(&mut self) {
         let heeded = self.heeded;
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            // The sender lives as long as the server, so this only ends by a change.
-            _ = self.handle.wait_for(|asked| *asked > heeded) => self.heeded += 1,
-        }
+        // The sender lives as long as the server, so this only ends by a change.
+        let _ = self.handle.wait_for(|asked| *asked > heeded).await;
+        self.heeded += 1;
     }
 }

@@ -33,7 +33,7 @@ pub use picture::{
     PictureKind, StoredPicture, clear_avatar, clear_thumbnail, find_picture, picture_digest, set_avatar,
     set_thumbnail,
 };
-pub use profile::{ProfileEdit, edit_profile, profile};
+pub use profile::{ProfileEdit, ProfileError, edit_profile, profile};
 pub use public::{PublicLink, PublicPage, public_page};
 pub use social::{Network, Social, SocialError};
 pub use store::{Link, Profile};

@@ -150,7 +150,7 @@ await step("both see their rewards", async () => {
   const friend = adas.page.getByRole("region", { name: "Friends you invited" }).getByRole("listitem").filter({ hasText: grace.name });
   assert.match(await friend.innerText(), /Counts/);
   assert.equal(await tile(adas, "Friends who count").innerText(), "1");
-  assert.equal(await tile(adas, "Link visits").innerText(), "1");
+  assert.equal(await tile(adas, "Invitation visits").innerText(), "1");
   await adas.sees("30 days of premium");
 });
 

@@ -196,6 +196,25 @@ await step("without scripts the page says and leads to the same", async () => {
   await context.close();
 });
 
+await step("somebody reports the page from its foot", async () => {
+  const { context, page } = await enter({ viewport: screens.phone });
+  await page.goto(base + path);
+  await page.getByRole("link", { name: "Report this page" }).click();
+  assert.equal(await page.getByLabel("Page").inputValue(), path.slice(2));
+  await valid(await (await fetch(page.url())).text(), "report");
+  await page.getByRole("button", { name: "Report it" }).click();
+  await page.getByText("Please fill this in.").waitFor();
+  await page.evaluate(axe.source);
+  const report = await page.evaluate(() => window.axe.run(document));
+  assert.deepEqual(report.violations.map((rule) => rule.id), []);
+  await page.screenshot({ path: `${pictures}/report.png`, fullPage: true });
+  await page.getByLabel("What is wrong").selectOption("scam");
+  await page.getByLabel("In your words").fill("It asks for the password of my bank.");
+  await page.getByRole("button", { name: "Report it" }).click();
+  await page.getByRole("heading", { name: "Thank you" }).waitFor();
+  await context.close();
+});
+
 await step("text at twice its size still fits a phone", async () => {
   const { context, page } = await enter({ viewport: { width: 320, height: 640 } });
   await page.goto(base + path);

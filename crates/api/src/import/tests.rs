@@ -56,6 +56,46 @@ fn an_export_of_linkstack_is_read_with_its_blocks() {
     }
 }
 
+#[test]
+fn our_own_list_is_read_as_it_was_written_and_what_is_wrong_in_it_is_told() {
+    let source = r#"\u{feff}{"links":[
+     {"kind":"header","title":"Top","url":null,"enabled":true,"visible_from":null,"visible_until":null,"pinned":true,"highlighted":false},
+     {"kind":"link","title":"Shop","url":"https://example.org/","enabled":false,"visible_from":"2026-01-01T00:00:00Z",
+      "visible_until":"2027-01-01T01:00:00.5+01:00","pinned":false,"highlighted":true},
+     {"title":"=1","url":"tel:1","id":7},
+     {"title":"x"},{"kind":"header","title":"x","url":"https://example.org/"},{"kind":"block","title":"x","url":"https://example.org/"},
+     {"title":7,"url":"https://example.org/"},{"title":"x","url":"https://example.org/","pinned":null},
+     {"title":"x","url":"https://example.org/","visible_from":"soon"},{"title":"x","url":"https://example.org/","visible_from":7},7]}"#;
+    let items = read(Format::Json, &source.replace(r"\u{feff}", "\u{feff}")).unwrap();
+    assert_eq!(items[0], Item { line: 1, title: "Top".to_owned(), pinned: true, ..Item::default() });
+    let time = |text: &str| Some(text.parse().unwrap());
+    let shop = Item {
+        line: 2,
+        title: "Shop".to_owned(),
+        url: Some("https://example.org/".to_owned()),
+        hidden: true,
+        highlighted: true,
+        visible_from: time("2026-01-01T00:00:00Z"),
+        visible_until: time("2027-01-01T00:00:00.5Z"),
+        ..Item::default()
+    };
+    assert_eq!(items[1], shop);
+    assert_eq!(
+        (items[2].title.as_str(), items[2].url.as_deref(), items[2].refused),
+        ("=1", Some("tel:1"), None)
+    );
+    assert_eq!(items.len(), 11);
+    for item in &items[3..] {
+        assert_eq!(item.refused, Some(Refusal::Malformed), "{item:?}");
+    }
+    for other in ["", "[]", "{}", r#"{"links":{}}"#, "title,url", r#"{"links":[}"#] {
+        assert_eq!(read(Format::Json, other), Err(SourceError::WrongFormat), "{other}");
+    }
+    let rows = |count| format!(r#"{{"links":[{}]}}"#, vec!["7"; count].join(","));
+    assert_eq!(read(Format::Json, &rows(MOST_ITEMS)).unwrap().len(), MOST_ITEMS);
+    assert_eq!(read(Format::Json, &rows(MOST_ITEMS + 1)), Err(SourceError::TooMany));
+}
+
 /// As the `index.html` of LittleLink has it.
 const LITTLELINK: &str = r##"<!DOCTYPE html>
 <html class="theme-auto" lang="en">

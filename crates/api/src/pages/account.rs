@@ -1,10 +1,11 @@
-//! The pages around an account: register, log in, recover, confirm, and the signed-in home.
+//! The pages around an account: register, log in, recover, confirm, and the signed-in home; and the one to report a page.
 //!
 //! The server never reads a token from these URLs: opening a mail link spends nothing, the script posts the token to
 //! the API when the person presses the button.
 
 use actix_web::HttpRequest;
 use askama::Template;
+use domain::accounts::Username;
 use domain::pages::{Network, Theme};
 use url::form_urlencoded;
 
@@ -59,6 +60,13 @@ struct VerifyEmail<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "report.html")]
+struct Report<'a> {
+    site: Site<'a>,
+    page: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "dashboard.html")]
 struct Dashboard<'a> {
     site: Site<'a>,
@@ -103,6 +111,12 @@ pub(super) fn verify_email(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&VerifyEmail { site }, Keep::Never)
 }
 
+/// `/report`, with the username of `?page=` in its field.
+pub(super) fn report(site: Site<'_>, request: &HttpRequest) -> Page {
+    let page = reported(request.query_string()).unwrap_or_default();
+    html::render(&Report { site, page: &page }, Keep::Checked)
+}
+
 /// `/dashboard`: the frame; the script fills it with what the API tells the signed-in person.
 pub(super) fn dashboard(site: Site<'_>, _: &HttpRequest) -> Page {
     html::render(&Dashboard { site, themes: &Theme::ALL, networks: Network::ALL }, Keep::Never)
@@ -116,6 +130,12 @@ fn referral(query: &str) -> Option<String> {
     let code = code.trim();
     let plausible = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plausible.then(|| code.to_owned())
+}
+
+/// The username of a query string, if it is one: no sentence of a stranger here either.
+fn reported(query: &str) -> Option<String> {
+    let (_, name) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "page")?;
+    Username::parse(&name).ok().map(|name| name.as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -135,6 +155,23 @@ mod tests {
             assert_eq!(referral(&format!("referral={hostile}")), None, "{hostile}");
         }
         assert_eq!(referral("token=abc"), None);
+    }
+
+    #[test]
+    fn only_a_name_is_taken_from_the_link_to_report_a_page() {
+        assert_eq!(reported("page=ada").as_deref(), Some("ada"));
+        for hostile in ["%22%3E%3Cscript%3E", "call+us+on+555", "%FF%FE", "", &"a".repeat(65)] {
+            assert_eq!(reported(&format!("page={hostile}")), None, "{hostile}");
+        }
+        assert_eq!(reported("referral=ada"), None);
+    }
+
+    #[test]
+    fn every_ground_can_be_chosen() {
+        let page = include_str!("../../templates/report.html");
+        for ground in domain::moderation::Ground::ALL {
+            assert!(page.contains(&format!("<option value=\"{}\">", ground.as_str())), "{ground:?}");
+        }
     }
 
     #[test]

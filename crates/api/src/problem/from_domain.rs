@@ -10,7 +10,9 @@ use domain::db::DbError;
 use domain::factors::{self, FactorError};
 use domain::identities::{IdentityError, UnlinkError};
 use domain::moderation::{DomainError, ModerationError};
-use domain::pages::{CreateError, EditError, LinkUrlError, ReorderError, SocialError, TextError};
+use domain::pages::{
+    CreateError, EditError, LinkUrlError, ProfileError, ReorderError, SocialError, TextError,
+};
 use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
 use domain::rewards::{AdjustError, CouponError, MalformedAmount, RedeemError, ReplaceError, RuleError};
@@ -222,6 +224,19 @@ impl From<ReplaceError> for Problem {
             // The handler checked them, to say which.
             ReplaceError::Invalid => Self::new(Code::Validation),
             ReplaceError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProfileError> for Problem {
+    fn from(error: ProfileError) -> Self {
+        match error {
+            ProfileError::NoSuchAccount => Self::unauthenticated(),
+            ProfileError::BlockedDomains(places) => {
+                let of = |place| Complaint::from(FieldCode::BlockedDomain).at(format!("/social/{place}/url"));
+                Self::validation(places.into_iter().map(of).collect())
+            }
+            ProfileError::Db(error) => error.into(),
         }
     }
 }

@@ -44,7 +44,7 @@ enum Format {
 
 /// Export links
 ///
-/// As JSON, or as CSV that `/api/links/import/` takes. A cell that a spreadsheet would run as a formula has an apostrophe
+/// As JSON or as CSV; `/api/links/import/` takes both. A cell that a spreadsheet would run as a formula has an apostrophe
 /// before it.
 #[utoipa::path(
     get, path = "/api/links/export/", tag = "pages",

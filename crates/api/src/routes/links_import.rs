@@ -25,9 +25,10 @@ const SAID_AGAIN: usize = 200;
 #[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
 pub(super) struct Body {
     /// What the content is.
-    #[schema(pattern = "^(linkstack|littlelink|csv|html)$", example = "csv")]
+    #[schema(pattern = "^(json|csv|linkstack|littlelink|html)$", example = "csv")]
     format: String,
-    /// The export of LinkStack (JSON), the `index.html` of LittleLink, rows of `title,url`, or any page as HTML.
+    /// What `/api/links/export/` gave as JSON or CSV, rows of `title,url`, the export of LinkStack (JSON), the `index.html` of
+    /// LittleLink, or any page as HTML.
     #[schema(min_length = 1, example = "title,url\nMy shop,https://shop.example/")]
     content: String,
     /// Whether the links are made. Otherwise it is only told what would come of it.

@@ -160,7 +160,7 @@ pub(super) async fn patch(
         fields.finish((display_name, bio, theme, listed, social))?;
     let edit = ProfileEdit { display_name, bio, theme, listed, social };
     let profile = pages::edit_profile(&state.pool, state.clock.now(), caller.user_id, &edit).await?;
-    answer(&state, caller, profile.ok_or_else(Problem::unauthenticated)?).await
+    answer(&state, caller, profile).await
 }
 
 fn theme(fields: &mut Fields, name: &str) -> Option<Theme> {

@@ -150,6 +150,7 @@ async fn a14_a_body_that_is_no_list_is_refused_at_its_field() {
         (json!({ "format": "csv", "content": "x", "user_id": 1 }), "/user_id unknown_field"),
         (json!({ "format": "linkstack", "content": "<html>" }), "/content invalid_value"),
         (json!({ "format": "linkstack", "content": "[]" }), "/content invalid_value"),
+        (json!({ "format": "json", "content": "title,url" }), "/content invalid_value"),
         (json!({ "format": "html", "content": "<a href=x>".repeat(1_001) }), "/content too_long"),
     ] {
         let reply = ada.post("/api/links/import/", body.clone()).await.expect(422).json();
@@ -195,10 +196,14 @@ async fn v2_what_is_exported_comes_in_again_as_it_was_and_runs_in_no_spreadsheet
     let json = ada.get("/api/links/export/").await.expect(200).json();
     assert_eq!(json["links"].as_array().unwrap().len(), 9);
 
-    let eve = with_page(&app, "eve").await;
-    let reply = import(&eve, "csv", &csv.text(), true).await.expect(200).json();
-    assert_eq!(reply["refused"], json!([]));
-    assert_eq!(eve.get("/api/links/export/").await.expect(200).json(), json);
+    for (name, format, content) in [("eve", "csv", csv.text()), ("dan", "json", json.to_string())] {
+        let other = with_page(&app, name).await;
+        let reply = import(&other, format, &content, true).await.expect(200).json();
+        assert_eq!(reply["refused"], json!([]), "{format}");
+        assert_eq!(other.get("/api/links/export/").await.expect(200).json(), json, "{format}");
+        let again = import(&other, format, &content, true).await.expect(200).json();
+        assert_eq!(again["links"], json!([]), "{format}");
+    }
     ada.get("/api/links/export/?format=xml").await.expect(422);
     app.client().get("/api/links/export/").await.expect(401);
 }

@@ -304,6 +304,13 @@ async fn c2_links_to_a_domain_are_hidden_once_it_is_blocked_and_back_when_it_is_
     let page = app.client().get("/api/u/ada/").await.expect(200).json();
     assert_eq!(page["social"].as_array().unwrap().len(), 1, "{page}");
     assert_eq!(page["social"][0]["url"], "https://good.example/");
+    // No icon leads there from now on either; what else a profile says may be changed.
+    let version_before = version(&app, "ada").await;
+    let body = json!({ "bio": "x", "social": [social[1], social[0], { "network": "mastodon", "url": "https://EVIL.example./@a" }] });
+    let refused = ada.patch("/api/profile/", body).await.expect(422);
+    assert_eq!(refused.errors(), ["/social/1/url blocked_domain", "/social/2/url blocked_domain"]);
+    assert_eq!(version(&app, "ada").await, version_before);
+    ada.patch("/api/profile/", json!({ "display_name": "Ada" })).await.expect(200);
     let listed = items(&boss, "/api/admin/blocked-domains/").await;
     assert_eq!(
         (listed.len(), &listed[0]["domain"], &listed[0]["reason"]),

@@ -18,7 +18,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Every HTML page that needs no mail.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/register",
     "/register?referral=k3v9x2m7qa",
@@ -28,6 +28,7 @@ const PAGES: [&str; 12] = [
     "/reset-password",
     "/reset-password?token=SECRET-TOKEN",
     "/verify-email?token=SECRET-TOKEN",
+    "/report?page=ada",
     "/dashboard",
     "/problems",
     "/problems/rate_limited",

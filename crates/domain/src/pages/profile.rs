@@ -9,6 +9,7 @@ use super::text::{Bio, DisplayName};
 use super::theme::Theme;
 use super::{Profile, touch};
 use crate::db::{self, DbError, Pool, Tx};
+use crate::moderation;
 
 /// What is to change; the rest stays.
 #[derive(Clone, Debug, Default)]
@@ -61,18 +62,45 @@ pub async fn profile(pool: &Pool, user_id: Uuid) -> Result<Option<Profile>, DbEr
     Ok(found.map(|(since, profile)| profile.unwrap_or_else(|| Profile::untouched(user_id, since))))
 }
 
-/// Changes a profile; `None` when the account is gone.
+/// Why a profile was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The account is gone.
+    #[error("there is no such account")]
+    NoSuchAccount,
+    /// No link may lead where these of the places elsewhere do, by their number from 0.
+    #[error("links to this domain are not allowed here")]
+    BlockedDomains(Vec<usize>),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<crate::db::QueryError> for ProfileError {
+    fn from(error: crate::db::QueryError) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Changes a profile.
 pub async fn edit_profile(
     pool: &Pool,
     now: DateTime<Utc>,
     user_id: Uuid,
     edit: &ProfileEdit,
-) -> Result<Option<Profile>, DbError> {
+) -> Result<Profile, ProfileError> {
     let mut tx = Tx::begin(pool).await?;
-    if touch(&mut tx, user_id, now).await?.is_none() {
-        return Ok(None);
+    touch(&mut tx, user_id, now).await?.ok_or(ProfileError::NoSuchAccount)?;
+    let addresses: Vec<&str> = edit.social.iter().flatten().map(|social| social.url.as_str()).collect();
+    if !addresses.is_empty() {
+        let blocked = moderation::are_blocked(&mut tx, &addresses).await?;
+        let blocked: Vec<usize> =
+            blocked.iter().enumerate().filter_map(|(index, blocked)| blocked.then_some(index)).collect();
+        if !blocked.is_empty() {
+            return Err(ProfileError::BlockedDomains(blocked));
+        }
     }
     let profile = store::edit_profile(&mut tx, user_id, now, edit).await?;
     tx.commit().await?;
-    Ok(Some(profile))
+    Ok(profile)
 }

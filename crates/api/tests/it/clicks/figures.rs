@@ -1,10 +1,12 @@
 //! The figures as they are asked for: spans, zones, CSV.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use testkit::app::TestApp;
+use testkit::app::{TestApp, within};
 use uuid::Uuid;
 
-use super::{Owner, app, summary};
+use super::{FIREFOX, Owner, app, click, summary, visitor};
 
 /// Puts clicks into an hour, as the roll-up would.
 async fn put(app: &TestApp, subject: Uuid, dimension: i16, hour: &str, value: &str, clicks: i32) {
@@ -181,4 +183,32 @@ async fn h7_a_csv_has_every_figure_and_no_formula() {
     let json =
         ada.client.with_header("Accept", "*/*").get(&format!("/api/links/{evil}/stats/?{query}")).await;
     assert_eq!(json.expect(200).json()["totals"]["clicks"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c2_a_click_is_in_the_figures_of_every_replica_five_seconds_later_at_most() {
+    const PROMISED: Duration = Duration::from_secs(5);
+    let mut app = app().await;
+    app.start_worker();
+    let ada = Owner::of(&app, "ada").await;
+    let link = ada.link(&app, "x", "https://example.org/").await;
+    let replica = app.replica_with(|_| {}).await;
+    let elsewhere = ada.client.at(&replica.base());
+    // One at a time, so that each waits for a pass of its own, wherever in its pause the worker is.
+    for round in 1..=5 {
+        click(&visitor(&app, "203.0.113.7", FIREFOX), link).await;
+        let path = format!("/api/links/{link}/stats/");
+        within(PROMISED, "the click is in the figures", async || {
+            for client in [&ada.client, &elsewhere] {
+                let totals = client.get(&path).await.expect(200).json()["totals"].clone();
+                if totals["clicks"] != round {
+                    return Err(summary(&totals));
+                }
+            }
+            Ok(())
+        })
+        .await;
+        let page = ada.page_stats().await;
+        assert_eq!(summary(&page["totals"]), format!("{round}/1/0/0"), "the page is counted with its link");
+    }
 }
