@@ -117,10 +117,10 @@ impl Desk {
         }
     }
 
-    /// The settlement that is promised for a referral and not done.
+    /// A settlement that is promised for a referral and not done.
     pub(super) async fn settlement_of(&self, referral: Uuid) -> Uuid {
         self.id(&format!(
-            "SELECT id FROM outbox WHERE payload ->> 'referral_id' = '{referral}' AND done_at IS NULL"
+            "SELECT id FROM outbox WHERE payload ->> 'referral_id' = '{referral}' AND done_at IS NULL LIMIT 1"
         ))
         .await
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::accounts::{self, RegisterError};
 use domain::outbox::Job;
-use domain::referrals::{Claim, ReferralCode};
+use domain::referrals::{Claim, ReferralCode, RulingError, Verdict};
 use domain::rewards::{Amount, RedeemError};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,6 +14,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
 use super::desk::Desk;
+use super::review::rule;
 
 /// What is bought: the option, its price, days of premium.
 const OPTIONS: [(&str, i64, i64); 3] =
@@ -33,8 +34,8 @@ enum Event {
     Settle(Index),
     /// A worker does what was promised.
     Work,
-    /// A manager reverses a referral, perhaps again.
-    Reverse(Index),
+    /// A manager decides about a referral, perhaps again, perhaps about one that is decided.
+    Rule(Index, Verdict),
     /// A manager gives or takes credits.
     Adjust(Index, i64),
     /// Somebody spends credits, perhaps by a key that was used.
@@ -64,11 +65,17 @@ enum Address {
     OfReferrer,
     /// One of an account that was deleted.
     OfDeleted,
+    /// One that is given away for minutes: a manager is to look.
+    Disposable,
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let address =
-        prop_oneof![6 => Just(Address::New), 1 => Just(Address::OfReferrer), 1 => Just(Address::OfDeleted)];
+    let address = prop_oneof![
+        6 => Just(Address::New), 1 => Just(Address::OfReferrer), 1 => Just(Address::OfDeleted),
+        2 => Just(Address::Disposable),
+    ];
+    let verdict =
+        prop_oneof![4 => Just(Verdict::Approve), 1 => Just(Verdict::Reject), 2 => Just(Verdict::Reverse)];
     let by =
         prop_oneof![1 => Just(By::Nobody), 6 => Just(By::First), 3 => any::<Index>().prop_map(By::Anybody)];
     prop_oneof![
@@ -76,7 +83,7 @@ fn event() -> impl Strategy<Value = Event> {
         16 => any::<Index>().prop_map(Event::Confirm),
         4 => any::<Index>().prop_map(Event::Settle),
         3 => Just(Event::Work),
-        2 => any::<Index>().prop_map(Event::Reverse),
+        6 => (any::<Index>(), verdict).prop_map(|(which, verdict)| Event::Rule(which, verdict)),
         2 => (any::<Index>(), -15_i64..=25).prop_map(|(who, amount)| Event::Adjust(who, amount)),
         4 => (any::<Index>(), 0..OPTIONS.len(), 0_u8..6).prop_map(|(who, option, key)| Event::Redeem { who, option, key }),
         1 => any::<Index>().prop_map(Event::Delete),
@@ -123,7 +130,8 @@ impl Person {
             later.ends_at -= left;
         }
         self.premium -= left.as_seconds_f64() / 86_400.0;
-        now < starts_at
+        // The books count hundredths of a day.
+        now < starts_at + TimeDelta::minutes(7)
     }
 }
 
@@ -144,6 +152,8 @@ struct Referral {
     status: &'static str,
     reason: &'static str,
     promised: bool,
+    /// A manager let it pass.
+    cleared: bool,
     /// Those that it made.
     milestones: Vec<i64>,
 }
@@ -174,8 +184,8 @@ fn mailbox(email: &str) -> String {
 
 impl Model {
     /// The states that a referrer's referrals may be in, and how many are.
-    fn counts(&self, referrer: usize) -> [i64; 5] {
-        ["pending", "successful", "rejected", "expired", "reversed"].map(|status| {
+    fn counts(&self, referrer: usize) -> [i64; 6] {
+        ["pending", "review", "successful", "rejected", "expired", "reversed"].map(|status| {
             let own = self.referrals.iter().filter(|r| r.referrer == referrer && r.status == status);
             i64::try_from(own.count()).unwrap()
         })
@@ -189,7 +199,7 @@ impl Model {
         self.referrals[index].status = "successful";
         self.referrals[index].reason = "qualified";
         self.people[referred].credits += 5;
-        let [_, successful, ..] = self.counts(referrer);
+        let [_, _, successful, ..] = self.counts(referrer);
         let referrer = &mut self.people[referrer];
         referrer.credits += 10;
         for milestone in [5, 10] {
@@ -202,11 +212,28 @@ impl Model {
         }
     }
 
-    fn reverse(&mut self, now: DateTime<Utc>, index: usize) {
-        let Referral { referrer, referred, status, .. } = self.referrals[index];
-        if status != "successful" {
-            return;
+    /// Whether the verdict is refused: it was decided otherwise, or it is not so far.
+    fn rule(&mut self, now: DateTime<Utc>, index: usize, verdict: Verdict) -> bool {
+        let referral = &mut self.referrals[index];
+        match (verdict, referral.status) {
+            (Verdict::Approve, "review") => {
+                (referral.status, referral.reason) = ("pending", "awaiting_verification");
+                (referral.cleared, referral.promised) = (true, true);
+            }
+            (Verdict::Approve, "pending" | "successful") if referral.cleared => {}
+            (Verdict::Reject, "pending") if referral.cleared => return true,
+            (Verdict::Reject, "review" | "pending") => {
+                (referral.status, referral.reason) = ("rejected", "rejected_by_manager");
+            }
+            (Verdict::Reject, "rejected") | (Verdict::Reverse, "reversed") => {}
+            (Verdict::Reverse, "successful") => self.reverse(now, index),
+            _ => return true,
         }
+        false
+    }
+
+    fn reverse(&mut self, now: DateTime<Utc>, index: usize) {
+        let Referral { referrer, referred, .. } = self.referrals[index];
         self.referrals[index].status = "reversed";
         self.referrals[index].reason = "reversed_by_manager";
         for (whom, granted) in [(referrer, 10), (referred, 5)] {
@@ -248,7 +275,7 @@ impl Model {
     }
 
     fn delete(&mut self, index: usize) {
-        for referral in self.referrals.iter_mut().filter(|r| r.status == "pending") {
+        for referral in self.referrals.iter_mut().filter(|r| ["pending", "review"].contains(&r.status)) {
             if referral.referrer == index {
                 (referral.status, referral.reason) = ("rejected", "referrer_deleted");
             } else if referral.referred == index {
@@ -302,10 +329,11 @@ impl Play<'_> {
                 self.desk.run(job).await;
                 self.model.settle(self.desk.clock.now(), which);
             }
-            Event::Reverse(which) if !self.model.referrals.is_empty() => {
+            Event::Rule(which, verdict) if !self.model.referrals.is_empty() => {
                 let which = which.index(self.model.referrals.len());
-                self.desk.reverse(self.model.referrals[which].id).await;
-                self.model.reverse(self.desk.clock.now(), which);
+                let ruled = rule(self.desk, self.model.referrals[which].id, verdict).await;
+                let refused = self.model.rule(self.desk.clock.now(), which, verdict);
+                assert_eq!(matches!(ruled, Err(RulingError::Conflict(_))), refused, "{verdict:?}: {ruled:?}");
             }
             Event::Adjust(who, amount) if people > 0 => self.adjust(who.index(people), amount).await,
             Event::Redeem { who, option, key } if people > 0 => {
@@ -321,7 +349,7 @@ impl Play<'_> {
             Event::Confirm(_)
             | Event::Delete(_)
             | Event::Settle(_)
-            | Event::Reverse(_)
+            | Event::Rule(..)
             | Event::Adjust(..)
             | Event::Redeem { .. } => {}
         }
@@ -337,6 +365,7 @@ impl Play<'_> {
                 mailbox(&people[by].email).replace('@', &format!("+{fresh}@"))
             }
             (Address::OfDeleted, _, Some(person)) => person.email.clone(),
+            (Address::Disposable, ..) => format!("h{}-{fresh}@yopmail.com", self.number),
             _ => format!("h{}-{fresh}@example.org", self.number),
         }
     }
@@ -379,6 +408,8 @@ impl Play<'_> {
             ("rejected", "self_referral_same_email")
         } else if self.model.deleted_mailboxes.contains(&canonical) {
             ("rejected", "email_of_deleted_account")
+        } else if canonical.ends_with("@yopmail.com") {
+            ("review", "under_review")
         } else {
             ("pending", "awaiting_verification")
         };
@@ -393,6 +424,7 @@ impl Play<'_> {
             status,
             reason,
             promised: false,
+            cleared: false,
             milestones: Vec::new(),
         });
     }
@@ -461,11 +493,11 @@ impl Play<'_> {
         }
         for (index, person) in self.model.people.iter().enumerate() {
             let query = format!(
-                "SELECT pending, successful, rejected, expired, reversed FROM referral_counters WHERE user_id = '{}'",
+                "SELECT pending, review, successful, rejected, expired, reversed FROM referral_counters WHERE user_id = '{}'",
                 person.id
             );
             let row = self.desk.database.query_one(&query, &[]).await.unwrap();
-            let counted: [i64; 5] = std::array::from_fn(|column| row.get(column));
+            let counted: [i64; 6] = std::array::from_fn(|column| row.get(column));
             prop_assert_eq!(counted, self.model.counts(index), "counters of {}", index);
             let expected = [("credits", person.credits), ("discount", person.discounts)];
             let held = self.desk.balances(person.id).await;
@@ -515,7 +547,10 @@ fn f7_f8_random_histories_end_as_the_rules_say() {
         })
     });
     let reached = runtime.block_on(desk.count("rewards WHERE milestone IS NOT NULL"));
+    let cleared =
+        runtime.block_on(desk.count("referrals WHERE cleared_at IS NOT NULL AND status = 'successful'"));
     runtime.block_on(async { drop(desk) });
     played.unwrap();
     assert!(reached > 5, "the histories are long enough to reach milestones: {reached}");
+    assert!(cleared > 5, "and for managers to let some pass: {cleared}");
 }

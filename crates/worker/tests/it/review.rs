@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::desk::{Desk, Friend, Place};
 
 /// Decides as the command line does.
-async fn rule(desk: &Desk, referral_id: Uuid, verdict: Verdict) -> Result<Ruled, RulingError> {
+pub(super) async fn rule(desk: &Desk, referral_id: Uuid, verdict: Verdict) -> Result<Ruled, RulingError> {
     let ruling = Ruling { referral_id, verdict, actor: Actor::Operator, reason: "a test" };
     let policy = desk.config.common.referrals;
     referrals::rule(&desk.pool, desk.clock.now(), policy, ruling, &Trace::default()).await

@@ -15,6 +15,7 @@
 
 mod clicks;
 mod drain;
+mod idle;
 mod login;
 mod memory;
 mod page;
@@ -29,7 +30,7 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; everything when nothing is named.
-    #[arg(value_parser = ["stats", "page", "follow", "login", "register", "drain", "clicks", "memory"])]
+    #[arg(value_parser = ["stats", "page", "follow", "login", "register", "drain", "clicks", "idle", "memory"])]
     only: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 3)]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Clicks to roll up.
     #[arg(long, default_value_t = 1_000_000)]
     clicks: usize,
+    /// Connections that say nothing.
+    #[arg(long, default_value_t = 10_000)]
+    idle: usize,
 }
 
 #[tokio::main]
@@ -70,6 +74,9 @@ async fn main() {
     }
     if wanted("clicks") {
         clicks::roll_up(arguments.clicks).await;
+    }
+    if wanted("idle") {
+        idle::run(arguments.idle, rounds, round).await;
     }
     if wanted("memory") {
         memory::run().await;

@@ -14,7 +14,7 @@ pub(super) async fn run() {
     for (name, arguments) in [("api", ["serve"]), ("worker", ["run"])] {
         let mut process = start(name, &arguments, &settings);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        println!("  {name:<7} {:>6.1} MB", resident_megabytes(&process).await);
+        println!("  {name:<7} {:>6.1} MB", resident_megabytes(process.id().expect("it runs")).await);
         process.kill().await.unwrap();
     }
 }
@@ -30,8 +30,8 @@ fn start(name: &str, arguments: &[&str], settings: &TestSettings) -> Child {
         .unwrap()
 }
 
-async fn resident_megabytes(process: &Child) -> f64 {
-    let status = format!("/proc/{}/status", process.id().expect("it runs"));
+pub(super) async fn resident_megabytes(pid: u32) -> f64 {
+    let status = format!("/proc/{pid}/status");
     let text = tokio::fs::read_to_string(status).await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1_000.0

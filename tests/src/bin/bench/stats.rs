@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{cores, median};
 
-pub(super) const CONNECTIONS: &str = "32";
+pub(super) const CONNECTIONS: usize = 32;
 
 pub(super) async fn run(rounds: usize, round: Duration) {
     let app = TestApp::api_only().await;
@@ -62,16 +62,39 @@ pub(super) async fn bare_server(content_type: &'static str, body: Bytes) -> Sock
     ready.await.unwrap()
 }
 
+/// What a load gave; all requests succeeded.
+pub(super) struct Load {
+    /// Requests per second.
+    pub rate: f64,
+    /// The time that 99 of 100 were answered in, in milliseconds.
+    pub p99: f64,
+}
+
 /// Requests per second that all succeeded.
 pub(super) async fn wrk(url: &str, header: &str, length: Duration) -> f64 {
+    load(url, header, CONNECTIONS, length).await.rate
+}
+
+/// Asks on so many connections, each as soon as it has its answer.
+pub(super) async fn load(url: &str, header: &str, connections: usize, length: Duration) -> Load {
     let seconds = format!("{}s", length.as_secs().max(1));
     let output = Command::new("wrk")
-        .args(["-t1", "-c", CONNECTIONS, "-d", &seconds, "-H", header, url])
+        .args(["-t1", "--latency", "-c", &connections.to_string(), "-d", &seconds, "-H", header, url])
         .output()
         .await
         .expect("wrk is installed (Debian: apt-get install wrk)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
-    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).expect("wrk prints a rate");
-    line.trim().parse().unwrap()
+    let figure = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(name)).expect("wrk prints it");
+        line.trim().to_owned()
+    };
+    Load { rate: figure("Requests/sec:").parse().unwrap(), p99: milliseconds(&figure("99%")) }
+}
+
+/// `1.23ms` and the like.
+fn milliseconds(text: &str) -> f64 {
+    let units = [("us", 0.001), ("ms", 1.0), ("s", 1_000.0)];
+    let read = |(unit, factor): (&str, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor);
+    units.into_iter().find_map(read).expect("a time of wrk")
 }
