@@ -239,6 +239,10 @@ fn at_first(assessment: &Assessment, policy: ReferralPolicy) -> (ReferralStatus,
 }
 
 /// Writes a move into the record. The record names the referral and nobody: it is about no account's security.
+///
+/// The row is the move's event, too: append-only, of the same transaction, ordered by its id. What has to follow a move is
+/// promised where it arises, by a job of its own; a job for every move, with nobody to work on it, would cost each settlement
+/// a row and a delivery.
 async fn note(
     tx: &mut Tx,
     now: DateTime<Utc>,
