@@ -8,7 +8,7 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 30] = [
+const TABLES: [(&str, &str); 31] = [
     ("avatars", "pictures"),
     ("balances", "balances"),
     ("discounts", "benefits"),
@@ -25,6 +25,7 @@ const TABLES: [(&str, &str); 30] = [
     ("profiles", "page"),
     ("recovery_codes", "recovery_codes"),
     ("redemptions", "redemptions"),
+    ("registration_keys", "registration_attempts"),
     ("reward_rule_sets", "rules_changed_by_this_account"),
     ("reward_tallies", "reward_tallies"),
     ("referral_counters", "referral_figures"),

@@ -29,6 +29,10 @@ pub(super) const SECTIONS: [(&str, &str); 31] = [
          WHERE s.user_id = $1 ORDER BY t.created_at",
     ),
     (
+        "registration_attempts",
+        "SELECT created_at, referral_status, 'keyed hash' AS kept_as FROM registration_keys WHERE user_id = $1",
+    ),
+    (
         "email_confirmations",
         "SELECT email, created_at, expires_at, used_at FROM email_verifications WHERE user_id = $1 ORDER BY created_at",
     ),
