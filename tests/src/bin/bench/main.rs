@@ -14,6 +14,7 @@
 )]
 
 mod clicks;
+mod crowd;
 mod drain;
 mod idle;
 mod login;
@@ -30,7 +31,7 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; everything when nothing is named.
-    #[arg(value_parser = ["stats", "page", "follow", "login", "register", "drain", "clicks", "idle", "memory"])]
+    #[arg(value_parser = ["stats", "page", "follow", "login", "register", "drain", "crowd", "clicks", "idle", "memory"])]
     only: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 3)]
@@ -41,6 +42,9 @@ struct Arguments {
     /// Referral jobs to drain.
     #[arg(long, default_value_t = 20_000)]
     jobs: usize,
+    /// Referrals of whoever brought very many.
+    #[arg(long, default_value_t = 1_000_000)]
+    referrals: usize,
     /// Clicks to roll up.
     #[arg(long, default_value_t = 1_000_000)]
     clicks: usize,
@@ -71,6 +75,9 @@ async fn main() {
     }
     if wanted("drain") {
         drain::run(arguments.jobs).await;
+    }
+    if wanted("crowd") {
+        crowd::run(arguments.referrals).await;
     }
     if wanted("clicks") {
         clicks::roll_up(arguments.clicks).await;
