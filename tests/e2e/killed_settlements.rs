@@ -25,7 +25,7 @@ const BOOKS: [&str; 10] = [
 ];
 
 /// Referrals that count at once: what is looked at is their settlement.
-const AT_ONCE: [(&str, &str); 3] = [
+pub(crate) const AT_ONCE: [(&str, &str); 3] = [
     ("REFERRAL_QUALIFIES_ON", "registration"),
     ("REFERRAL_REVIEW_SCORE", "9999"),
     ("REFERRAL_DENY_SCORE", "9999"),

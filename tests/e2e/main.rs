@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails, and its figures show with the failure"
 )]
 
+mod at_once;
 mod clicks;
 mod configuration;
 mod encrypted_services;
