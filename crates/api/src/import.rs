@@ -102,6 +102,11 @@ pub fn read(format: Format, source: &str) -> Result<Vec<Item>, SourceError> {
     if items.len() > MOST_ITEMS { Err(SourceError::TooMany) } else { Ok(items) }
 }
 
+/// Whether our own lists may say so: a header leads nowhere, and a link somewhere.
+fn is_link_or_header(kind: Option<&str>, url: Option<&str>) -> bool {
+    matches!((kind, url), (Some("header"), None) | (None | Some("link"), Some(_)))
+}
+
 /// One line of what was written over several.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

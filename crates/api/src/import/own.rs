@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Item, MOST_ITEMS, Refusal, SourceError, one_line};
+use super::{Item, MOST_ITEMS, Refusal, SourceError, is_link_or_header, one_line};
 
 /// Reads an export.
 pub(super) fn read(source: &str) -> Result<Vec<Item>, SourceError> {
@@ -48,7 +48,7 @@ fn item(line: usize, row: &Value) -> Item {
         })
     };
     let (visible_from, visible_until) = (time(from), time(until));
-    malformed |= !matches!((kind.as_deref(), &url), (Some("header"), None) | (None | Some("link"), Some(_)));
+    malformed |= !is_link_or_header(kind.as_deref(), url.as_deref());
     Item {
         line,
         title: one_line(&title.unwrap_or_default()),

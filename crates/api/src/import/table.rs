@@ -11,7 +11,7 @@
 use chrono::{DateTime, Utc};
 use csv::{ReaderBuilder, StringRecord, Terminator, WriterBuilder};
 
-use super::{Item, Lines, MOST_ITEMS, Refusal, SourceError, one_line};
+use super::{Item, Lines, MOST_ITEMS, Refusal, SourceError, is_link_or_header, one_line};
 
 /// What a cell must not begin with.
 const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
@@ -106,10 +106,7 @@ fn item(columns: &[String], record: &StringRecord, line: usize) -> Item {
     };
     let (visible_from, visible_until) = (time("visible_from"), time("visible_until"));
     let url = cell("url").map(str::to_owned);
-    match (cell("kind"), &url) {
-        (Some("header"), None) | (None | Some("link"), Some(_)) => {}
-        _ => malformed = true,
-    }
+    malformed |= !is_link_or_header(cell("kind"), url.as_deref());
     Item {
         line,
         title: one_line(cell("title").unwrap_or_default()),

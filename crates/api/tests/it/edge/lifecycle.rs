@@ -140,7 +140,7 @@ async fn h12_a_thousand_clients_that_hang_up_leave_no_transaction_open() {
     .await;
     eventually("every transaction waits", async || {
         let waiting = sessions(&app, "wait_event_type = 'Lock' AND xact_start IS NOT NULL").await;
-        if waiting == 8 { Ok(()) } else { Err(waiting.to_string()) }
+        if usize::try_from(waiting) == Ok(POOL) { Ok(()) } else { Err(waiting.to_string()) }
     })
     .await;
     drop(begun);
