@@ -166,12 +166,13 @@ pub(super) async fn rename(
         .optional()
 }
 
-/// Locks the row of a live user and returns its session epoch.
+/// Locks the row of a live user and returns its session epoch. Rows that merely refer to the user need not wait, which the
+/// checks of foreign keys else did: both sides of a referral, deleted at once, would wait for each other.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<i32>> {
     users::table
         .filter(users::id.eq(id).and(users::deleted_at.is_null()))
         .select(users::session_epoch)
-        .for_update()
+        .for_no_key_update()
         .first(&mut **tx)
         .await
         .optional()
