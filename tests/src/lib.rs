@@ -23,6 +23,7 @@ pub mod guard;
 pub mod keys;
 pub mod process;
 pub mod provider;
+pub mod receiver;
 pub mod redis;
 pub mod smtp;
 pub mod stack;

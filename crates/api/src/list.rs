@@ -1,5 +1,7 @@
 //! Lists in pages: how many items, after which, and the link to the next page (RFC 8288).
 
+use std::borrow::Cow;
+
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use chrono::{DateTime, Utc};
@@ -45,7 +47,7 @@ impl Query {
 
 /// A list, and the page of it that is asked for.
 pub struct List {
-    path: &'static str,
+    path: Cow<'static, str>,
     filters: String,
     limit: u8,
     cursors: Cursors,
@@ -61,11 +63,11 @@ impl List {
     pub fn new(
         state: &State,
         caller: Caller,
-        path: &'static str,
+        path: impl Into<Cow<'static, str>>,
         filters: impl Into<String>,
         Asked { limit, cursor }: Asked,
     ) -> Result<Self, Problem> {
-        let filters = filters.into();
+        let (path, filters) = (path.into(), filters.into());
         let cursors = Cursors::new(&state.keys().csrf, &format!("{path}{filters}"), caller.user_id);
         let after = cursor.map(|cursor| cursors.read(&cursor)).transpose()?;
         Ok(Self { path, filters, limit, cursors, after, rows: i64::from(limit) + 1 })

@@ -56,6 +56,8 @@ mod sessions;
 mod stats;
 mod token_refresh;
 mod verify_email;
+mod webhook_deliveries;
+mod webhooks;
 
 pub use link_target::Targets;
 pub use openapi::document;
@@ -259,6 +261,20 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::get),
         Row::new(post.clone(), "/api/admin/blocked-domains/", Manager, blocked_domains::post),
         Row::new(delete.clone(), "/api/admin/blocked-domains/{domain}/", Manager, blocked_domains::delete),
+        Row::new(get.clone(), "/api/admin/webhooks/", Manager, webhooks::get),
+        Row::new(post.clone(), "/api/admin/webhooks/", Manager, webhooks::post),
+        Row::new(get.clone(), "/api/admin/webhooks/{id}/", Manager, webhooks::get_one),
+        Row::new(patch.clone(), "/api/admin/webhooks/{id}/", Manager, webhooks::patch),
+        Row::new(delete.clone(), "/api/admin/webhooks/{id}/", Manager, webhooks::delete),
+        Row::new(post.clone(), "/api/admin/webhooks/{id}/rotate-secret/", Manager, webhooks::rotate_secret),
+        Row::new(post.clone(), "/api/admin/webhooks/{id}/ping/", Manager, webhook_deliveries::ping),
+        Row::new(get.clone(), "/api/admin/webhooks/{id}/deliveries/", Manager, webhook_deliveries::get),
+        Row::new(
+            post.clone(),
+            "/api/admin/webhooks/{id}/deliveries/{delivery}/redeliver/",
+            Manager,
+            webhook_deliveries::redeliver,
+        ),
         Row::new(get.clone(), "/api/referrals/", User, referrals::get),
         Row::new(get.clone(), "/api/referral-stats/", User, referral_stats::get)
             .prefetching(Kind::ReferralStats),

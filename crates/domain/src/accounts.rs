@@ -25,6 +25,7 @@ use crate::outbox::{self, Job};
 use crate::referrals;
 use crate::rewards;
 use crate::sessions;
+use crate::webhooks;
 pub use blocking::{AccountView, BlockError, Blocked, Blocking, block, find_views, unblock};
 pub use email::{Email, EmailError};
 pub(crate) use email_change::purge as purge_email_changes;
@@ -262,6 +263,8 @@ async fn erase(
     crate::moderation::forget(tx, user_id).await?;
     crate::pages::forget(tx, user_id).await?;
     referrals::close_for_deleted(tx, now, user_id).await?;
+    webhooks::announce(tx, webhooks::Event::UserDeleted, &[user_id], None, trace.request_id.as_deref())
+        .await?;
     rewards::forfeit_credits(tx, now, user_id).await?;
     // The system removes what nobody ever confirmed: that says nothing about who has the address.
     let identity = (entry.actor != Actor::System).then(|| identity_hash(keys, &email));
@@ -269,6 +272,17 @@ async fn erase(
         .await?;
     crate::clicks::forget(tx, &counted).await?;
     Ok(ended)
+}
+
+/// An account confirmed its address for the first time: the referral that waited for it is settled next.
+async fn verified(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    request_id: Option<String>,
+) -> Result<(), DbError> {
+    webhooks::announce(tx, webhooks::Event::UserVerified, &[user_id], None, request_id.as_deref()).await?;
+    referrals::verified(tx, now, user_id, request_id).await
 }
 
 /// What stands in for the address of a deleted account. With the id in it, so that an address deleted twice stays unique.

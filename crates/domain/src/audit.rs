@@ -123,6 +123,12 @@ events! {
     LinkEnabled = "link_enabled", "A link was put up again.";
     ReportDismissed = "report_dismissed", "A report of the page was found to have no ground.";
     DomainBlocked = "domain_blocked", "No link leads to a domain any more: the reason begins with it.";
+    WebhookAdded = "webhook_added", "An endpoint of webhooks was added.";
+    WebhookChanged = "webhook_changed", "The address, the name or the events of an endpoint were changed.";
+    WebhookSecretRotated = "webhook_secret_rotated", "An endpoint got a new secret.";
+    WebhookDisabled = "webhook_disabled", "An endpoint is told nothing any more: the reason says why.";
+    WebhookEnabled = "webhook_enabled", "An endpoint is told again.";
+    WebhookDeleted = "webhook_deleted", "An endpoint was taken away.";
     DomainUnblocked = "domain_unblocked", "Links may lead to a domain again: the reason begins with it.";
 }
 
@@ -135,7 +141,7 @@ pub struct Entry<'a> {
     pub actor: Actor,
     /// What.
     pub event: Event,
-    /// The session, factor, identity, referral, entry, link or report that it is about.
+    /// The session, factor, identity, referral, entry, link, report or endpoint that it is about.
     pub subject_id: Option<Uuid>,
     /// Why, when somebody gave a reason.
     pub reason: Option<&'a str>,

@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 
 use crate::referrals::{Disposable, Limits};
+use crate::webhooks::Targets;
 pub use keys::{Keys, SealingKeys, SigningKey};
 pub use reader::{ConfigError, HumanDuration, Settings};
 
@@ -233,6 +234,8 @@ pub struct Common {
     pub keys: Keys,
     /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD` and what referrals are judged by.
     pub referrals: ReferralPolicy,
+    /// `WEBHOOK_PRIVATE_NETWORKS`: where webhooks may go besides the Internet.
+    pub webhook_targets: Targets,
 }
 
 impl Common {
@@ -256,6 +259,7 @@ impl Common {
         let redis_prefix = settings.or("REDIS_PREFIX", "trellis".to_owned(), "a word");
         let keys = Keys::read(settings, env);
         let referrals = ReferralPolicy::read(settings);
+        let webhook_targets = webhook_targets(settings, env);
         Some(Self {
             env: env?,
             log_format: log_format?,
@@ -267,6 +271,7 @@ impl Common {
             redis_prefix: redis_prefix?,
             keys: keys?,
             referrals: referrals?,
+            webhook_targets: webhook_targets?,
         })
     }
 
@@ -274,6 +279,19 @@ impl Common {
     pub fn is_development(&self) -> bool {
         self.env == AppEnv::Development
     }
+}
+
+/// In production webhooks go to the Internet only, unless the operator names networks of their own.
+fn webhook_targets(settings: &mut Settings, env: Option<AppEnv>) -> Option<Targets> {
+    let default = match env {
+        Some(AppEnv::Development) => Targets::of_development(),
+        _ => Targets::default(),
+    };
+    settings.or(
+        "WEBHOOK_PRIVATE_NETWORKS",
+        default,
+        "networks such as 10.1.0.0/16, with commas between, or `none`",
+    )
 }
 
 /// In development the address follows `HTTP_ADDR`; in production it must be said, and be https.

@@ -5,7 +5,6 @@
 //! factor, or takes a code, locks the user's row first.
 
 mod code;
-mod seal;
 mod store;
 mod totp;
 
@@ -17,10 +16,10 @@ use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::SealingKeys;
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
+use crate::seal::{self, UnknownKey};
 use crate::sessions;
 use crate::token::Digest;
 pub use code::{Code, MalformedCode, RecoveryCode, TotpCode};
-pub use seal::UnknownKey;
 
 /// How long somebody has to type the first code of a new app.
 pub const PENDING_LIFETIME: TimeDelta = TimeDelta::minutes(15);

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
 use crate::{
-    accounts, audit, clicks, factors, identities, moderation, outbox, recovery, referrals, sessions,
+    accounts, audit, clicks, factors, identities, moderation, outbox, recovery, referrals, sessions, webhooks,
 };
 
 /// How long what has run out is kept, for questions that come late.
@@ -15,6 +15,9 @@ const JOBS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3
 
 /// How long the network of a registration is kept.
 const NETWORKS_KEPT: TimeDelta = TimeDelta::days(90);
+
+/// How long it is kept what endpoints of webhooks were told.
+const DELIVERIES_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,13 +36,15 @@ pub struct Purged {
     pub events: usize,
     /// Reports of pages that were decided a year ago.
     pub reports: usize,
+    /// What endpoints of webhooks were told a month ago.
+    pub deliveries: usize,
     /// Hashes of visitors whose salt went with them.
     pub visitors: usize,
 }
 
 /// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
 /// nobody confirmed as soon as they run out. Forgets the networks of security events, of registrations and of reports after 90
-/// days, and the events and the reports that were decided after a year. Who visited a page is forgotten after 48 hours, for
+/// days, the events and the reports that were decided after a year, and what endpoints of webhooks were told after 30 days. Who visited a page is forgotten after 48 hours, for
 /// good.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
@@ -56,6 +61,7 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
         jobs: outbox::purge_done(pool, JOBS_KEPT).await?,
         events: audit::purge(pool, now).await?,
         reports: moderation::purge(pool, now).await?,
+        deliveries: webhooks::purge(pool, now - DELIVERIES_KEPT).await?,
         visitors: clicks::purge(pool, now).await?,
     })
 }

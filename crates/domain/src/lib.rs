@@ -25,6 +25,8 @@ pub mod redis;
 pub mod referrals;
 pub mod rewards;
 mod schema;
+mod seal;
 pub mod sessions;
 pub mod telemetry;
 pub mod token;
+pub mod webhooks;

@@ -42,6 +42,15 @@ pub struct Options {
     pub request_id: Option<String>,
 }
 
+/// What becomes of events that are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Somebody listens: they are announced.
+    Some,
+    /// Nobody does: they are on record, as done, until finished jobs go.
+    Nobody,
+}
+
 /// What can go wrong when a worker reports on a job.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
@@ -107,6 +116,16 @@ pub enum Claim {
 /// Promises a job. It exists when the transaction commits, and only then.
 pub async fn enqueue(tx: &mut Tx, job: &Job, options: Options) -> Result<(), DbError> {
     store::insert(tx, Uuid::now_v7(), job, options).await
+}
+
+/// Writes events down, each a job, in the transaction of what they tell of.
+pub(crate) async fn enqueue_events(
+    tx: &mut Tx,
+    events: &[Job],
+    audience: Audience,
+    request_id: Option<&str>,
+) -> Result<(), DbError> {
+    store::insert_events(tx, events, audience, request_id).await
 }
 
 /// Promises a job outside any other change, such as a schedule's.

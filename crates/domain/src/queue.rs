@@ -39,7 +39,8 @@ const MISSED_HEARTBEATS: usize = 4;
 /// How many entries one script call pushes, so that Redis serves others in between.
 const PUSH: usize = 500;
 
-/// A queue. A job's kind decides its queue, so a dead mail server never delays a reward.
+/// A queue. A job's kind decides its queue, so that neither a dead mail server nor a receiver of webhooks that hangs delays a
+/// reward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueName {
     /// Mails to people.
@@ -48,11 +49,13 @@ pub enum QueueName {
     Rewards,
     /// Expiry and purges.
     Maintenance,
+    /// What other systems are told.
+    Webhooks,
 }
 
 impl QueueName {
     /// All queues.
-    pub const ALL: [Self; 3] = [Self::Mail, Self::Rewards, Self::Maintenance];
+    pub const ALL: [Self; 4] = [Self::Mail, Self::Rewards, Self::Maintenance, Self::Webhooks];
 
     /// The name in Redis keys, metrics and logs.
     pub const fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl QueueName {
             Self::Mail => "mail",
             Self::Rewards => "rewards",
             Self::Maintenance => "maintenance",
+            Self::Webhooks => "webhooks",
         }
     }
 }

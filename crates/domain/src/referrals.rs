@@ -1,7 +1,8 @@
 //! Referrals: who brought whom, what becomes of it, and the figures about it.
 //!
 //! A referral is made with the account of the referred person and never again. Each move is one
-//! `UPDATE .. WHERE status = <expected>`; the transaction that moves it also moves the counters and writes the audit row.
+//! `UPDATE .. WHERE status = <expected>`; the transaction that moves it also moves the counters, writes the audit row and
+//! announces the move (a row of the outbox, see [`webhooks`]).
 //! Locks are always taken in one order: users (by id), the referral, the counters (by user id), the balances.
 //!
 //! ```text
@@ -33,6 +34,7 @@ use crate::config::{Keys, QualifiesOn, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::page::Cursor;
+use crate::webhooks;
 pub use abuse::Limits;
 use abuse::{Assessment, Decision};
 pub use code::{MalformedCode, ReferralCode};
@@ -92,6 +94,18 @@ impl ReferralStatus {
     /// Whether it is decided.
     pub const fn is_settled(self) -> bool {
         !matches!(self, Self::Pending | Self::Review)
+    }
+
+    /// What other systems are told of a move to it.
+    const fn announcement(self) -> webhooks::Event {
+        match self {
+            Self::Pending => webhooks::Event::ReferralPending,
+            Self::Review => webhooks::Event::ReferralReview,
+            Self::Successful => webhooks::Event::ReferralSuccessful,
+            Self::Rejected => webhooks::Event::ReferralRejected,
+            Self::Expired => webhooks::Event::ReferralExpired,
+            Self::Reversed => webhooks::Event::ReferralReversed,
+        }
     }
 
     /// What the record calls a move to it.
@@ -199,9 +213,13 @@ pub(crate) async fn attribute(
     };
     store::insert(tx, row).await?;
     let counters = store::count(tx, now, &[(referrer.id, None, Some(status), 1)]).await?;
-    if status != ReferralStatus::Pending {
-        note(tx, now, id, status, Actor::System, reason, trace).await?;
-    } else if policy.qualifies_on == QualifiesOn::Registration {
+    if status == ReferralStatus::Pending {
+        // The account's own entry in the record says it.
+        announce(tx, &[id], Step::new(status, reason), trace).await?;
+    } else {
+        note(tx, now, id, Step::new(status, reason), Actor::System, trace).await?;
+    }
+    if status == ReferralStatus::Pending && policy.qualifies_on == QualifiesOn::Registration {
         enqueue_settlement(tx, id, "registered", qualifies_at, now, trace.request_id.clone()).await?;
     }
     let version = counters.first().map_or(0, |row| row.version);
@@ -223,7 +241,7 @@ pub(crate) async fn address_changed(
     let Some(refusal) = abuse::refuse(identity) else { return Ok(()) };
     let (to, reason) = (ReferralStatus::Rejected, refusal.as_str());
     settle::store::shift(tx, now, id, from, to, reason, None).await?;
-    note(tx, now, id, to, Actor::System, reason, &Trace::default()).await?;
+    note(tx, now, id, Step::new(to, reason), Actor::System, &Trace::default()).await?;
     store::count(tx, now, &[(referrer.id, Some(from), Some(to), 1)]).await?;
     Ok(())
 }
@@ -238,43 +256,60 @@ fn at_first(assessment: &Assessment, policy: ReferralPolicy) -> (ReferralStatus,
     }
 }
 
-/// Writes a move into the record. The record names the referral and nobody: it is about no account's security.
-///
-/// The row is the move's event, too: append-only, of the same transaction, ordered by its id. What has to follow a move is
-/// promised where it arises, by a job of its own; a job for every move, with nobody to work on it, would cost each settlement
-/// a row and a delivery.
+/// A step of a referral: where to, and why.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    to: ReferralStatus,
+    /// In words of a closed set, which the referrer reads.
+    reason: &'a str,
+    /// In a manager's own words, for the record only.
+    because: Option<&'a str>,
+}
+
+impl<'a> Step<'a> {
+    fn new(to: ReferralStatus, reason: &'a str) -> Self {
+        Self { to, reason, because: None }
+    }
+}
+
+/// Writes a move into the record, and announces it to whoever listens. The record names the referral and nobody: it is about
+/// no account's security.
 async fn note(
     tx: &mut Tx,
     now: DateTime<Utc>,
     referral_id: Uuid,
-    to: ReferralStatus,
+    step: Step<'_>,
     actor: Actor,
-    reason: &str,
     trace: &Trace,
 ) -> Result<(), DbError> {
-    note_all(tx, now, &[referral_id], to, actor, reason, trace).await
+    note_all(tx, now, &[referral_id], step, actor, trace).await
 }
 
 async fn note_all(
     tx: &mut Tx,
     now: DateTime<Utc>,
     referral_ids: &[Uuid],
-    to: ReferralStatus,
+    step: Step<'_>,
     actor: Actor,
-    reason: &str,
     trace: &Trace,
 ) -> Result<(), DbError> {
     let entry = |id: &Uuid| Entry {
         user_id: None,
         actor,
-        event: to.event(),
+        event: step.to.event(),
         subject_id: Some(*id),
-        reason: Some(reason),
+        reason: step.because.or(Some(step.reason)),
     };
     let entries: Vec<Entry<'_>> = referral_ids.iter().map(entry).collect();
     // Whoever registered is not the one who moved it: their network is not the move's.
     let trace = Trace { ip_hash: trace.ip_hash.clone().filter(|_| actor != Actor::System), ..trace.clone() };
-    audit::record_all(tx, now, &entries, &trace).await
+    audit::record_all(tx, now, &entries, &trace).await?;
+    announce(tx, referral_ids, step, &trace).await
+}
+
+async fn announce(tx: &mut Tx, referral_ids: &[Uuid], step: Step<'_>, trace: &Trace) -> Result<(), DbError> {
+    let request_id = trace.request_id.as_deref();
+    webhooks::announce(tx, step.to.announcement(), referral_ids, Some(step.reason), request_id).await
 }
 
 fn waiting_reason(policy: ReferralPolicy) -> &'static str {
@@ -339,12 +374,18 @@ pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: 
         for from in [ReferralStatus::Pending, ReferralStatus::Review] {
             let closed = store::reject_all(tx, side, user_id, from, reason, now).await?;
             moves.extend(settle::tally(&closed, from, rejected));
-            settle::record(tx, now, &closed, rejected, reason).await?;
+            settle::record(tx, now, &closed, Step::new(rejected, reason)).await?;
         }
     }
     // In one go, so that the counters are locked in one order.
     store::count(tx, now, &moves).await?;
     Ok(())
+}
+
+/// Who brought whom.
+pub(crate) async fn sides(tx: &mut Tx, referral_id: Uuid) -> Result<Option<(Uuid, Uuid)>, DbError> {
+    let pair = store::pair_of(tx, referral_id).await?;
+    Ok(pair.map(|pair| (pair.referrer_id, pair.referred_id)))
 }
 
 /// Forgets the networks of registrations before `before`. Returns how many.

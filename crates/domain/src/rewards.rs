@@ -28,6 +28,7 @@ pub use redemption::{CatalogOption, RedeemError, Redemption, Wish, catalog, rede
 pub use reversal::{Reversal, reverse_referral};
 pub use rules::{ReplaceError, Replacement, RuleError, RuleSet, RuleSpec, check_rules, replace_rules, rules};
 pub(crate) use settlement::{Sides, decide};
+pub(crate) use store::Earned;
 pub use store::RewardView;
 use store::{Cause, Entry};
 
@@ -132,6 +133,16 @@ pub(crate) async fn next_milestone(
     Ok(next.and_then(|rule| {
         Some((i64::from(rule.milestone?), RewardKind::parse(&rule.reward_type)?, rule.amount))
     }))
+}
+
+/// What a referral earned both sides, taken back or not.
+pub(crate) async fn of_referral(tx: &mut Tx, referral_id: Uuid) -> Result<Vec<Earned>, DbError> {
+    Ok(store::of_referral(tx, referral_id).await?)
+}
+
+/// A redemption and who made it.
+pub(crate) async fn find_redemption(tx: &mut Tx, id: Uuid) -> Result<Option<(Uuid, Redemption)>, DbError> {
+    Ok(redemption::find(tx, id).await?)
 }
 
 /// What was decided for a user, newest first, after `after`; at most `limit`.

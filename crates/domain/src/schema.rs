@@ -362,6 +362,41 @@ diesel::table! {
 }
 
 diesel::table! {
+    webhook_endpoints (id) {
+        id -> Uuid,
+        url -> Text,
+        description -> Text,
+        events -> Array<Text>,
+        sealed_secret -> Binary,
+        previous_secret -> Nullable<Binary>,
+        previous_until -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        disabled_at -> Nullable<Timestamptz>,
+        disabled_reason -> Nullable<Text>,
+        failing_since -> Nullable<Timestamptz>,
+        failures -> Integer,
+        retry_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    webhook_deliveries (id) {
+        id -> Uuid,
+        endpoint_id -> Uuid,
+        event_id -> Uuid,
+        event -> Text,
+        body -> Text,
+        created_at -> Timestamptz,
+        attempts -> Integer,
+        last_attempt_at -> Nullable<Timestamptz>,
+        last_status -> Nullable<SmallInt>,
+        last_error -> Nullable<Text>,
+        delivered_at -> Nullable<Timestamptz>,
+        failed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     security_events (id) {
         id -> Uuid,
         user_id -> Nullable<Uuid>,
@@ -529,6 +564,7 @@ diesel::define_sql_function! {
 diesel::joinable!(page_reports -> users (user_id));
 diesel::joinable!(referral_counters -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(webhook_deliveries -> webhook_endpoints (endpoint_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     users,
@@ -558,6 +594,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     totp_factors,
     recovery_codes,
     outbox,
+    webhook_endpoints,
+    webhook_deliveries,
     security_events,
     identities,
     spent_states,

@@ -9,6 +9,7 @@ use domain::config::{Keys, PublicUrl, ReferralPolicy};
 use domain::db::Pool;
 use domain::outbox::relay::Wake;
 
+use crate::courier::Courier;
 use crate::mailer::Mailer;
 
 /// The worker's connections, keys and rules; cheap to clone.
@@ -30,6 +31,8 @@ pub struct Context {
     pub unverified_accounts_kept: Option<TimeDelta>,
     /// Sends mail.
     pub mailer: Arc<Mailer>,
+    /// Sends webhooks.
+    pub courier: Arc<Courier>,
     /// Says that a job promised another one.
     pub wake: Wake,
 }

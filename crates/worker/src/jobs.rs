@@ -6,11 +6,13 @@
 mod mail;
 mod maintenance;
 mod settle_referral;
+mod webhooks;
 
 use std::time::{Duration, Instant};
 
 use domain::db::DbError;
 use domain::outbox::{self, Claim, Job, Lease, Limits, OutboxError};
+use domain::webhooks::Announced;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -53,9 +55,8 @@ pub async fn handle(context: Context, id: String) {
     };
     match outbox::claim(&context.pool, id).await {
         Ok(Claim::Job { lease, job, request_id }) => {
-            let span =
-                tracing::info_span!("job", id = %id, kind = job.kind(), attempt = lease.attempt, request_id);
-            run(&context, &lease, &job).instrument(span).await;
+            let span = tracing::info_span!("job", id = %id, kind = job.kind(), attempt = lease.attempt, request_id = request_id);
+            run(&context, &lease, &job, request_id.as_deref()).instrument(span).await;
         }
         Ok(Claim::Nothing) => {}
         Ok(Claim::Unknown { kind }) => {
@@ -72,10 +73,10 @@ pub async fn handle(context: Context, id: String) {
     }
 }
 
-async fn run(context: &Context, lease: &Lease, job: &Job) {
+async fn run(context: &Context, lease: &Lease, job: &Job, request_id: Option<&str>) {
     let limits = job.limits();
     let started = Instant::now();
-    let result = match tokio::time::timeout(limits.time, dispatch(context, lease, job)).await {
+    let result = match tokio::time::timeout(limits.time, dispatch(context, lease, job, request_id)).await {
         Ok(result) => result,
         Err(_) => Err(JobError::Retry(format!("took longer than {} s", limits.time.as_secs()))),
     };
@@ -86,7 +87,12 @@ async fn run(context: &Context, lease: &Lease, job: &Job) {
 }
 
 /// Each job completes itself: in the transaction of its effect where there is one.
-async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), JobError> {
+async fn dispatch(
+    context: &Context,
+    lease: &Lease,
+    job: &Job,
+    request_id: Option<&str>,
+) -> Result<(), JobError> {
     match job {
         Job::SettleReferral { referral_id } => settle_referral::run(context, lease, *referral_id).await,
         Job::SendVerification { verification_id } => {
@@ -107,6 +113,14 @@ async fn dispatch(context: &Context, lease: &Lease, job: &Job) -> Result<(), Job
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,
         Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
         Job::SendIdentityLinked { identity_id } => mail::identity_linked(context, lease, *identity_id).await,
+        Job::Announce { event, subject_id, reason } => {
+            let announced = Announced { event: *event, subject_id: *subject_id, reason: reason.as_deref() };
+            webhooks::announce(context, lease, announced, request_id).await
+        }
+        Job::DeliverWebhook { delivery_id } => {
+            let is_last = lease.attempt >= job.limits().attempts;
+            webhooks::deliver(context, lease, *delivery_id, is_last).await
+        }
         Job::ExpireReferrals {} => maintenance::expire_referrals(context, lease).await,
         Job::ExpireAccounts {} => maintenance::expire_accounts(context, lease).await,
         Job::RecheckReferrals {} => maintenance::recheck_referrals(context, lease).await,

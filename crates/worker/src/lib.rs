@@ -1,4 +1,4 @@
-//! The worker: takes jobs off the queues, settles referrals, sends mail, keeps the house clean.
+//! The worker: takes jobs off the queues, settles referrals, sends mail and webhooks, keeps the house clean.
 //!
 //! It knows SMTP and no route of the API. PostgreSQL decides what is to be done; see `domain::outbox`.
 
@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod consume;
 mod context;
+pub mod courier;
 mod health;
 mod jobs;
 pub mod mailer;

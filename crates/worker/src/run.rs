@@ -18,6 +18,7 @@ use crate::clicks::{self, ClicksHealth};
 use crate::config::Config;
 use crate::consume::{ConsumerHealth, Limits, supervise};
 use crate::context::Context;
+use crate::courier::Courier;
 use crate::health::{self, Health};
 use crate::jobs;
 use crate::mailer::Mailer;
@@ -54,6 +55,7 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail)?),
+        courier: Arc::new(Courier::new(common.webhook_targets.clone())?),
         wake: Wake::default(),
     };
     domain::telemetry::init_metrics();

@@ -17,6 +17,7 @@ use domain::recovery::ResetError;
 use domain::referrals::{MalformedCode, RulingError};
 use domain::rewards::{AdjustError, CouponError, MalformedAmount, RedeemError, ReplaceError, RuleError};
 use domain::sessions::{RefreshError, StartError};
+use domain::webhooks::{EndpointError, EndpointUrlError};
 
 use super::{Code, FieldCode, Problem};
 use crate::body::Complaint;
@@ -93,6 +94,25 @@ impl From<ModerationError> for Problem {
             ModerationError::NotFound => Self::new(Code::NotFound),
             ModerationError::Db(error) => error.into(),
         }
+    }
+}
+
+impl From<EndpointError> for Problem {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::NotFound => Self::new(Code::NotFound),
+            EndpointError::TooMany | EndpointError::Disabled => {
+                Self::new(Code::ConflictingState).detail(sentence(&error))
+            }
+            EndpointError::Sealed(error) => Self::internal(error),
+            EndpointError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<EndpointUrlError> for Complaint {
+    fn from(error: EndpointUrlError) -> Self {
+        Self::new(FieldCode::InvalidUrl, sentence(&error))
     }
 }
 

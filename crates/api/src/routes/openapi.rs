@@ -22,7 +22,7 @@ use super::{
     me_identities, oauth, page_pictures, page_report, profile, profile_avatar, public_page, referral_codes,
     referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,
     reward_rules, rewards, rewards_redeem, security_events, sessions, stats, table, token_refresh,
-    verify_email,
+    verify_email, webhook_deliveries, webhooks,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -52,6 +52,8 @@ pub(super) const PATH: &str = "/api/openapi.json";
         profile::get, profile::patch, profile_avatar::put,
         profile_avatar::delete, links::get, links::post, links::get_one, links::patch, links::delete, links_order::put, links_export::get, links_import::post,
         link_thumbnail::put, link_thumbnail::delete, public_page::get, link_target::get, stats::link, stats::page, health::live, health::ready,
+        webhooks::get, webhooks::post, webhooks::get_one, webhooks::patch, webhooks::delete, webhooks::rotate_secret,
+        webhook_deliveries::ping, webhook_deliveries::get, webhook_deliveries::redeliver,
     ),
     components(schemas(Schema)),
     tags(
@@ -60,6 +62,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
         (name = "referrals", description = "Inviting friends"),
         (name = "rewards", description = "What inviting friends gave"),
         (name = "managers", description = "For programme managers"),
+        (name = "webhooks", description = "Telling other systems what happens; for programme managers"),
         (name = "operations", description = "For whoever runs it"),
     ),
 )]

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::Shared;
+use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::Fields;
 use crate::idempotency::IdempotencyKey;
@@ -133,13 +134,15 @@ pub(super) async fn catalog(state: Shared) -> Result<HttpResponse, Problem> {
 pub(super) async fn post(
     state: Shared,
     caller: Caller,
+    Traced(trace): Traced,
     key: IdempotencyKey,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let option = fields.text("option", LONGEST_OPTION);
     let option = fields.finish(option)?;
 
-    let wish = Wish { user_id: caller.user_id, option: &option, idempotency_key: &key.0 };
+    let request_id = trace.request_id.as_deref();
+    let wish = Wish { user_id: caller.user_id, option: &option, idempotency_key: &key.0, request_id };
     let (redemption, version) = rewards::redeem(&state.pool, state.clock.now(), wish).await?;
     let entry = Entry { kind: Kind::ReferralStats, id: caller.user_id };
     state.cache.invalidate(entry, version).await;

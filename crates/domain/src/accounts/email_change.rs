@@ -139,7 +139,9 @@ pub async fn confirm_email_change(
     audit::record(&mut tx, now, Entry::own(owner, Event::EmailChanged), trace).await?;
     promise(&mut tx, &Job::SendEmailChanged { change_id: spent.id }, trace).await?;
     referrals::address_changed(&mut tx, now, keys, owner, &new).await?;
-    referrals::verified(&mut tx, now, owner, trace.request_id.clone()).await?;
+    if account.email_verified_at.is_none() {
+        super::verified(&mut tx, now, owner, trace.request_id.clone()).await?;
+    }
     tx.commit().await?;
     Ok(ended)
 }

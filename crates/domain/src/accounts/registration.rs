@@ -10,6 +10,7 @@ use crate::audit::{self, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx, constraint};
 use crate::referrals::{self, Attributed, Attribution, Claim, ReferralCode};
+use crate::webhooks;
 pub(super) use retry::forget;
 pub(crate) use retry::purge;
 pub use retry::{AttemptKey, Repeated};
@@ -144,7 +145,7 @@ pub(crate) async fn register_vouched(
     let registered = create(tx, now, keys, policy, &new, email_verified.then_some(now)).await?;
     let (id, request_id) = (registered.account.id, new.trace.request_id);
     if email_verified {
-        referrals::verified(tx, now, id, request_id).await?;
+        super::verified(tx, now, id, request_id).await?;
     } else {
         verification::issue(tx, now, id, &new.email, request_id).await?;
     }
@@ -180,6 +181,8 @@ pub(super) async fn create(
         None => None,
     };
     audit::record(tx, now, Entry::own(account.id, Event::AccountCreated), &new.trace).await?;
+    let request_id = new.trace.request_id.as_deref();
+    webhooks::announce(tx, webhooks::Event::UserRegistered, &[account.id], None, request_id).await?;
     Ok(Registered { account, referral })
 }
 

@@ -9,7 +9,6 @@ use super::Email;
 use crate::audit::{self, Entry, Event, Trace};
 use crate::db::{DbError, Pool, Tx};
 use crate::outbox::{self, Job};
-use crate::referrals;
 use crate::token::{Key, Token};
 
 /// How long a link works. Long enough for a mail that is read the day after.
@@ -119,7 +118,7 @@ pub async fn verify_email(
         return Err(VerifyError::InvalidToken);
     }
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
-    referrals::verified(&mut tx, now, user_id, trace.request_id.clone()).await?;
+    super::verified(&mut tx, now, user_id, trace.request_id.clone()).await?;
     Ok(tx.commit().await?)
 }
 

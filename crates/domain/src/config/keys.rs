@@ -40,7 +40,7 @@ pub struct Keys {
     pub token: Key,
     /// `PRIVACY_KEY`: blinds addresses that are only ever compared (deleted e-mails, IP prefixes, limiter keys).
     pub privacy: Key,
-    /// `FACTOR_KEY`: seals what must be read again, the secrets of second factors.
+    /// `FACTOR_KEY`: seals what must be read again, the secrets of second factors and of webhooks.
     pub factor: SealingKeys,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::queue::QueueName;
+use crate::webhooks::Event;
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,23 @@ pub enum Job {
         /// The row of `identities`.
         identity_id: Uuid,
     },
+    /// Something happened that other systems may want to know: sees to it that each that listens is told.
+    #[serde(rename = "event.announce")]
+    Announce {
+        /// What.
+        event: Event,
+        /// The referral, account or redemption that it is about.
+        subject_id: Uuid,
+        /// Why, in the words that its holder may read; of referrals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Tells an endpoint of an event.
+    #[serde(rename = "webhook.deliver")]
+    DeliverWebhook {
+        /// The row of `webhook_deliveries`.
+        delivery_id: Uuid,
+    },
     /// Expires the referrals that waited too long.
     #[serde(rename = "maintenance.expire_referrals")]
     ExpireReferrals {},
@@ -137,6 +155,7 @@ impl Job {
             | Self::SendFactorRemoved { .. }
             | Self::SendRecoveryCodeUsed { .. }
             | Self::SendIdentityLinked { .. } => QueueName::Mail,
+            Self::Announce { .. } | Self::DeliverWebhook { .. } => QueueName::Webhooks,
             Self::ExpireReferrals {}
             | Self::ExpireAccounts {}
             | Self::RecheckReferrals {}
@@ -160,6 +179,8 @@ impl Job {
             Self::SendFactorRemoved { .. } => "mail.factor_removed",
             Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
             Self::SendIdentityLinked { .. } => "mail.identity_linked",
+            Self::Announce { .. } => "event.announce",
+            Self::DeliverWebhook { .. } => "webhook.deliver",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
             Self::ExpireAccounts {} => "maintenance.expire_accounts",
             Self::RecheckReferrals {} => "maintenance.recheck_referrals",
@@ -167,10 +188,10 @@ impl Job {
         }
     }
 
-    /// Its limits. Mail servers may be away for a day; a database error is either short or for good.
+    /// Its limits. Mail servers and receivers of webhooks may be away for a day; a database error is either short or for good.
     pub fn limits(&self) -> Limits {
         match self.queue() {
-            QueueName::Mail => Limits {
+            QueueName::Mail | QueueName::Webhooks => Limits {
                 attempts: 30,
                 time: Duration::from_secs(25),
                 backoff: Duration::from_secs(5),

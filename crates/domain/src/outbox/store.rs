@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::{IntervalDsl, now, sql};
 use diesel::pg::data_types::PgInterval;
 use diesel::prelude::*;
-use diesel::sql_types::{Interval, Timestamptz};
+use diesel::sql_types::{Interval, Nullable, Timestamptz};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::job::{Job, VERSION};
-use super::{Lease, Options, REDELIVERY};
+use super::{Audience, Lease, Options, REDELIVERY};
 use crate::db::{Connection, DbError, Tx};
 use crate::queue::QueueName;
 use crate::schema::outbox;
@@ -73,15 +73,44 @@ macro_rules! open {
     };
 }
 
+fn payload(job: &Job) -> QueryResult<serde_json::Value> {
+    job.payload().map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))
+}
+
+pub(super) async fn insert_events(
+    tx: &mut Tx,
+    events: &[Job],
+    audience: Audience,
+    request_id: Option<&str>,
+) -> Result<(), DbError> {
+    let done = match audience {
+        Audience::Some => sql::<Nullable<Timestamptz>>("NULL"),
+        Audience::Nobody => sql("now()"),
+    };
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        rows.push((
+            outbox::id.eq(Uuid::now_v7()),
+            outbox::queue.eq(event.queue().as_str()),
+            outbox::kind.eq(event.kind()),
+            outbox::version.eq(VERSION),
+            outbox::payload.eq(payload(event)?),
+            outbox::request_id.eq(request_id),
+            outbox::due_at.eq(now),
+            outbox::done_at.eq(done.clone()),
+        ));
+    }
+    diesel::insert_into(outbox::table).values(rows).execute(&mut **tx).await?;
+    Ok(())
+}
+
 pub(super) async fn insert(tx: &mut Tx, id: Uuid, job: &Job, options: Options) -> Result<(), DbError> {
-    let payload =
-        job.payload().map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))?;
     let row = (
         outbox::id.eq(id),
         outbox::queue.eq(job.queue().as_str()),
         outbox::kind.eq(job.kind()),
         outbox::version.eq(VERSION),
-        outbox::payload.eq(payload),
+        outbox::payload.eq(payload(job)?),
         outbox::dedupe_key.eq(options.dedupe_key),
         outbox::request_id.eq(options.request_id),
     );

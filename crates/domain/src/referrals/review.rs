@@ -8,7 +8,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{ReferralCode, ReferralStatus, enqueue_settlement, note, waiting_reason};
+use super::{ReferralCode, ReferralStatus, Step, enqueue_settlement, note, waiting_reason};
 use crate::audit::{Actor, Trace};
 use crate::config::ReferralPolicy;
 use crate::db::{self, DbError, Pool, Tx};
@@ -122,7 +122,8 @@ pub async fn rule(
         let options_key = format!("approved:{}", now.timestamp_micros());
         enqueue_settlement(&mut tx, referral_id, &options_key, now, now, trace.request_id.clone()).await?;
     }
-    note(&mut tx, now, referral_id, to, actor, reason, trace).await?;
+    let step = Step { to, reason: public, because: Some(reason) };
+    note(&mut tx, now, referral_id, step, actor, trace).await?;
     let moves = [(pair.referrer_id, Some(stands), Some(to), 1), (pair.referred_id, None, None, 0)];
     let counters = super::store::count(&mut tx, now, &moves).await?;
     if verdict == Verdict::Reverse {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::abuse::{self, Assessment, Decision, Facts, Refusal};
-use super::{ReferralStatus, enqueue_settlement, evidence, note, waiting_reason};
+use super::{ReferralStatus, Step, enqueue_settlement, evidence, note, waiting_reason};
 use crate::audit::{Actor, Trace};
 use crate::config::{QualifiesOn, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx};
@@ -85,7 +85,7 @@ async fn settle_in(
         }
     };
     store::shift(tx, now, referral_id, ReferralStatus::Pending, status, reason, assessment.as_ref()).await?;
-    note(tx, now, referral_id, status, Actor::System, reason, &Trace::default()).await?;
+    note(tx, now, referral_id, Step::new(status, reason), Actor::System, &Trace::default()).await?;
     let moves = [
         (pair.referrer_id, Some(ReferralStatus::Pending), Some(status), 1),
         (pair.referred_id, None, None, 0),
@@ -141,7 +141,7 @@ pub async fn expire(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
     let expired = store::expire(&mut tx, now - PATIENCE, now, BATCH).await?;
     let moves = tally(&expired, ReferralStatus::Pending, ReferralStatus::Expired);
     super::store::count(&mut tx, now, &moves).await?;
-    record(&mut tx, now, &expired, ReferralStatus::Expired, "not_verified_in_time").await?;
+    record(&mut tx, now, &expired, Step::new(ReferralStatus::Expired, "not_verified_in_time")).await?;
     tx.commit().await?;
     Ok(expired.len())
 }
@@ -164,11 +164,10 @@ pub(super) async fn record(
     tx: &mut Tx,
     now: DateTime<Utc>,
     referrals: &[(Uuid, Uuid)],
-    to: ReferralStatus,
-    reason: &str,
+    step: Step<'_>,
 ) -> Result<(), DbError> {
     let ids: Vec<Uuid> = referrals.iter().map(|(id, _)| *id).collect();
-    super::note_all(tx, now, &ids, to, Actor::System, reason, &Trace::default()).await
+    super::note_all(tx, now, &ids, step, Actor::System, &Trace::default()).await
 }
 
 /// What a look at waiting referrals found to do.
@@ -240,8 +239,12 @@ async fn weigh_again(
     let mut moves = tally(&released, ReferralStatus::Review, ReferralStatus::Pending);
     moves.extend(tally(&refused, ReferralStatus::Review, ReferralStatus::Rejected));
     super::store::count(&mut tx, now, &moves).await?;
-    record(&mut tx, now, &released, ReferralStatus::Pending, "limits_changed").await?;
-    record(&mut tx, now, &refused, ReferralStatus::Rejected, super::SUSPECTED).await?;
+    let step = Step {
+        because: Some("limits_changed"),
+        ..Step::new(ReferralStatus::Pending, waiting_reason(policy))
+    };
+    record(&mut tx, now, &released, step).await?;
+    record(&mut tx, now, &refused, Step::new(ReferralStatus::Rejected, super::SUSPECTED)).await?;
     for (id, _) in &released {
         let occasion = format!("released:{}", now.timestamp_micros());
         enqueue_settlement(&mut tx, *id, &occasion, now, now, None).await?;

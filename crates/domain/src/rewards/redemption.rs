@@ -13,6 +13,7 @@ use super::{Amount, RewardKind, coupons};
 use crate::accounts;
 use crate::db::{self, DbError, Pool, Tx};
 use crate::referrals;
+use crate::webhooks::{self, Event};
 pub use store::{CatalogOption, Redemption};
 
 /// Why nothing is bought.
@@ -47,6 +48,11 @@ pub async fn catalog(pool: &Pool) -> Result<Vec<CatalogOption>, DbError> {
     Ok(store::catalog(&mut connection).await?)
 }
 
+/// A redemption and who made it.
+pub(super) async fn find(tx: &mut Tx, id: Uuid) -> Result<Option<(Uuid, Redemption)>, DbError> {
+    Ok(store::find(tx, id).await?)
+}
+
 /// A user's wish to buy something.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
@@ -56,6 +62,8 @@ pub struct Wish<'a> {
     pub option: &'a str,
     /// The same key of the same user buys once.
     pub idempotency_key: &'a str,
+    /// The request, for the logs.
+    pub request_id: Option<&'a str>,
 }
 
 /// Buys something. The same wish again gives the redemption that was made then, and changes nothing. With it, the version
@@ -78,7 +86,7 @@ async fn redeem_in(
     now: DateTime<Utc>,
     wish: Wish<'_>,
 ) -> Result<(Redemption, i64), RedeemError> {
-    let Wish { user_id, option, idempotency_key } = wish;
+    let Wish { user_id, option, idempotency_key, .. } = wish;
     if accounts::lock_shared(tx, user_id).await?.is_none() {
         return Err(RedeemError::NoSuchAccount);
     }
@@ -129,5 +137,6 @@ async fn redeem_in(
     if let Some(code) = &redemption.code {
         insert_discount(tx, source, user_id, code, redemption.amount, now).await?;
     }
+    webhooks::announce(tx, Event::RewardRedeemed, &[redemption_id], None, wish.request_id).await?;
     Ok((redemption, version))
 }

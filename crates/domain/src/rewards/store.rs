@@ -95,6 +95,26 @@ pub struct RewardView {
     pub shortfall: Option<Amount>,
 }
 
+/// What a referral earned somebody.
+#[derive(Clone, Debug, Queryable)]
+pub(crate) struct Earned {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) reward_type: String,
+    pub(crate) amount: Amount,
+    /// Of one that was taken back: what had been spent of it.
+    pub(crate) shortfall: Option<Amount>,
+}
+
+pub(super) async fn of_referral(tx: &mut Tx, referral_id: Uuid) -> QueryResult<Vec<Earned>> {
+    rewards::table
+        .filter(rewards::referral_id.eq(referral_id))
+        .order(rewards::id)
+        .select((rewards::id, rewards::user_id, rewards::reward_type, rewards::amount, rewards::shortfall))
+        .load(&mut **tx)
+        .await
+}
+
 type InForce = diesel::helper_types::IntoBoxed<'static, rules::table, Pg>;
 
 fn in_force(now: DateTime<Utc>) -> InForce {

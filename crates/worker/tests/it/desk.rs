@@ -20,6 +20,7 @@ use testkit::config::TestSettings;
 use testkit::database::TestDatabase;
 use testkit::smtp::SmtpSink;
 use uuid::Uuid;
+use worker::courier::Courier;
 use worker::mailer::Mailer;
 use worker::{Config, Context};
 
@@ -253,6 +254,7 @@ fn context(config: &Config, pool: &Pool, clock: &Clock) -> Context {
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail).unwrap()),
+        courier: Arc::new(Courier::new(common.webhook_targets.clone()).unwrap()),
         wake: Wake::default(),
     }
 }

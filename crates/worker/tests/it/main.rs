@@ -28,3 +28,4 @@ mod review;
 mod rules;
 mod schema;
 mod settle_referral;
+mod webhooks;

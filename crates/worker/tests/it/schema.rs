@@ -9,7 +9,7 @@ use testkit::database::TestDatabase;
 const SCHEMA: &str = include_str!("../../../domain/src/schema.rs");
 
 /// Diesel's name of a type of PostgreSQL.
-const TYPES: [(&str, &str); 11] = [
+const TYPES: [(&str, &str); 12] = [
     ("uuid", "Uuid"),
     ("text", "Text"),
     ("timestamptz", "Timestamptz"),
@@ -21,6 +21,7 @@ const TYPES: [(&str, &str); 11] = [
     ("jsonb", "Jsonb"),
     ("date", "Date"),
     ("bool", "Bool"),
+    ("_text", "Array<Text>"),
 ];
 
 /// Everything that a schema is made of, a line each.

@@ -76,6 +76,15 @@ pub(super) async fn made_before(tx: &mut Tx, user_id: Uuid, key: &str) -> QueryR
         .optional()
 }
 
+pub(super) async fn find(tx: &mut Tx, id: Uuid) -> QueryResult<Option<(Uuid, Redemption)>> {
+    redemptions::table
+        .find(id)
+        .select((redemptions::user_id, Redemption::as_select()))
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
 /// Returns it as it is kept, and so as it will be answered again.
 pub(super) async fn insert(
     tx: &mut Tx,

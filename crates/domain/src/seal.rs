@@ -1,7 +1,7 @@
 //! Secrets that the server has to read again, encrypted where they lie.
 //!
-//! AES-256-GCM, under a key that is not in the database: a dump, a backup or a stray SELECT gives nobody an app's secret.
-//! It does not protect from whoever has the server's key as well. Each sealed text names the key that opens it, so that a
+//! Of second factors and of webhooks. AES-256-GCM, under a key that is not in the database: a dump, a backup or a stray
+//! SELECT gives nobody an app's secret, and nobody can sign in our name. It does not protect from whoever has the server's key as well. Each sealed text names the key that opens it, so that a
 //! key can be changed while secrets of the one before are about, and is bound to the row it was made for.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -20,20 +20,20 @@ const NAME: usize = 4;
 /// A secret that none of our keys opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a second factor's secret is sealed with a key that is not known here: give the former FACTOR_KEY or SECRET_KEY as \
+    "a stored secret is sealed with a key that is not known here: give the former FACTOR_KEY or SECRET_KEY as \
      FACTOR_KEY_PREVIOUS"
 )]
 pub struct UnknownKey;
 
 /// A secret that was opened.
-pub(super) struct Opened {
-    pub(super) secret: Zeroizing<Vec<u8>>,
+pub(crate) struct Opened {
+    pub(crate) secret: Zeroizing<Vec<u8>>,
     /// Whether it was sealed with a former key.
-    pub(super) is_stale: bool,
+    pub(crate) is_stale: bool,
 }
 
 /// Seals the secret of the row with this id.
-pub(super) fn seal(keys: &SealingKeys, id: Uuid, secret: &[u8]) -> Result<Vec<u8>, UnknownKey> {
+pub(crate) fn seal(keys: &SealingKeys, id: Uuid, secret: &[u8]) -> Result<Vec<u8>, UnknownKey> {
     let key = &keys.current;
     let nonce: [u8; NONCE_LEN] = token::random();
     let mut text = secret.to_vec();
@@ -47,7 +47,7 @@ pub(super) fn seal(keys: &SealingKeys, id: Uuid, secret: &[u8]) -> Result<Vec<u8
 }
 
 /// Opens the secret of the row with this id.
-pub(super) fn open(keys: &SealingKeys, id: Uuid, sealed: &[u8]) -> Result<Opened, UnknownKey> {
+pub(crate) fn open(keys: &SealingKeys, id: Uuid, sealed: &[u8]) -> Result<Opened, UnknownKey> {
     let (layout, rest) = sealed.split_first().ok_or(UnknownKey)?;
     let (wanted, rest) = rest.split_first_chunk::<NAME>().ok_or(UnknownKey)?;
     let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or(UnknownKey)?;

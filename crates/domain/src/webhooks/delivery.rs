@@ -1,0 +1,353 @@
+//! Deliveries: from an event to each endpoint that listens, and on until it is taken or given up.
+//!
+//! An endpoint that hangs or is down holds up no other: after a failure nothing is tried there for a while, longer each time,
+//! and what waits for it is put off, which costs neither an attempt nor a connection. One that took nothing for three days is
+//! disabled; one that answers 410 is at once (Standard Webhooks 1.0.0).
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::endpoint::{EndpointError, note};
+use super::store::{self, Attempt, Delivery, Failures, Open, State};
+use super::{Announced, PING, Secret, event};
+use crate::audit::{self, Actor, Trace};
+use crate::config::SealingKeys;
+use crate::db::{self, DbError, Pool, Tx};
+use crate::outbox::{self, Job, Lease, OutboxError};
+use crate::page::Cursor;
+use crate::seal::{self, UnknownKey};
+
+/// How long nothing is tried after the first failure; it doubles with each further round.
+const PAUSE: TimeDelta = TimeDelta::seconds(5);
+
+/// The longest pause, unless the endpoint asks for a longer one.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(10);
+
+/// The longest that an endpoint may ask for (`Retry-After`).
+const LONGEST_REQUEST: TimeDelta = TimeDelta::hours(1);
+
+/// An endpoint that took nothing for so long is disabled.
+const PATIENCE: TimeDelta = TimeDelta::days(3);
+
+/// Why a delivery cannot be worked on.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// No key of ours opens the endpoint's secret.
+    #[error(transparent)]
+    Sealed(#[from] UnknownKey),
+    /// The lease is gone, or the database.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+}
+
+impl From<DbError> for DeliveryError {
+    fn from(error: DbError) -> Self {
+        Self::Outbox(error.into())
+    }
+}
+
+impl From<crate::db::QueryError> for DeliveryError {
+    fn from(error: crate::db::QueryError) -> Self {
+        Self::Outbox(error.into())
+    }
+}
+
+/// Promises each endpoint that listens to an event that it will be told, and completes the job, in one transaction. Returns
+/// how many there are. Whoever listens by now is told: one that was added since the event too.
+pub async fn fan_out(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    lease: &Lease,
+    announced: Announced<'_>,
+    request_id: Option<&str>,
+) -> Result<usize, OutboxError> {
+    let mut tx = Tx::begin(pool).await?;
+    let endpoints = store::listening(&mut tx, announced.event).await?;
+    let data = if endpoints.is_empty() { None } else { event::data(&mut tx, announced).await? };
+    let mut told = 0;
+    if let Some(data) = data {
+        let kind = announced.event.as_str();
+        let body = event::body(kind, lease.promised_at().unwrap_or(now), &data);
+        for endpoint_id in endpoints {
+            let id = Uuid::now_v7();
+            if store::insert_delivery(&mut tx, now, id, endpoint_id, (lease.id, kind, &body)).await? {
+                promise(&mut tx, id, request_id).await?;
+                told += 1;
+            }
+        }
+    }
+    outbox::complete(&mut tx, lease).await?;
+    tx.commit().await?;
+    Ok(told)
+}
+
+async fn promise(tx: &mut Tx, delivery_id: Uuid, request_id: Option<&str>) -> Result<(), DbError> {
+    let options = outbox::Options { request_id: request_id.map(str::to_owned), ..outbox::Options::default() };
+    outbox::enqueue(tx, &Job::DeliverWebhook { delivery_id }, options).await
+}
+
+/// What to do about a delivery.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing, or nothing now; the job is completed or put off.
+    Nothing,
+    /// Send this.
+    Send(Message),
+}
+
+/// A signed request.
+#[derive(Debug)]
+pub struct Message {
+    /// The endpoint.
+    pub endpoint_id: Uuid,
+    /// Where it is.
+    pub url: String,
+    /// `webhook-id`: the event's, the same at each attempt.
+    pub id: Uuid,
+    /// `webhook-timestamp`: this attempt's, in seconds.
+    pub timestamp: i64,
+    /// `webhook-signature`: one for each secret that is in force, with blanks between.
+    pub signature: String,
+    /// The body.
+    pub body: String,
+}
+
+/// Looks at a delivery whose turn it is, and signs it.
+pub async fn prepare(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    keys: &SealingKeys,
+    lease: &Lease,
+    delivery_id: Uuid,
+) -> Result<Next, DeliveryError> {
+    let mut tx = Tx::begin(pool).await?;
+    let Some(open) = store::open(&mut tx, delivery_id).await? else {
+        outbox::complete(&mut tx, lease).await?;
+        tx.commit().await?;
+        return Ok(Next::Nothing);
+    };
+    if open.is_disabled {
+        store::give_up(&mut tx, now, delivery_id, "the endpoint is disabled").await?;
+        outbox::complete(&mut tx, lease).await?;
+        tx.commit().await?;
+        return Ok(Next::Nothing);
+    }
+    if let Some(wait) = open.retry_at.and_then(|at| (at - now).to_std().ok()).filter(|wait| !wait.is_zero()) {
+        outbox::put_off(&mut tx, lease, wait).await?;
+        tx.commit().await?;
+        return Ok(Next::Nothing);
+    }
+    let secrets = unseal(&mut tx, now, keys, &open).await?;
+    tx.commit().await?;
+    let Open { event_id, body, endpoint_id, url, .. } = open;
+    let timestamp = now.timestamp();
+    let signatures: Vec<String> =
+        secrets.iter().map(|secret| secret.sign(event_id, timestamp, &body)).collect();
+    let signature = signatures.join(" ");
+    Ok(Next::Send(Message { endpoint_id, url, id: event_id, timestamp, signature, body }))
+}
+
+/// The secrets that are in force, newest first. One that a former key sealed is sealed anew.
+async fn unseal(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    keys: &SealingKeys,
+    open: &Open,
+) -> Result<Vec<Secret>, DeliveryError> {
+    let opened = seal::open(keys, open.endpoint_id, &open.sealed_secret)?;
+    if opened.is_stale {
+        let sealed = seal::seal(keys, open.endpoint_id, &opened.secret)?;
+        store::reseal(tx, open.endpoint_id, &open.sealed_secret, &sealed).await?;
+    }
+    let mut secrets = vec![Secret::from_bytes(&opened.secret).ok_or(UnknownKey)?];
+    if let Some(previous) =
+        open.previous_secret.as_ref().filter(|_| open.previous_until.is_some_and(|until| now < until))
+    {
+        // It has a day at most: one that cannot be opened any more is left out.
+        let previous = seal::open(keys, open.endpoint_id, previous).ok();
+        secrets.extend(previous.and_then(|opened| Secret::from_bytes(&opened.secret)));
+    }
+    Ok(secrets)
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An answer, with how long the endpoint asks to be left alone.
+    Status(u16, Option<Duration>),
+    /// None: why, without an address.
+    Silence(String),
+}
+
+/// What that means for the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is over, and completed.
+    Done,
+    /// To be tried again, or given up if that was the last attempt.
+    Again(String),
+}
+
+/// Writes down how an attempt ended, and what it tells about the endpoint. `is_last`: it will not be tried again.
+pub async fn record(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    lease: &Lease,
+    delivery_id: Uuid,
+    endpoint_id: Uuid,
+    answer: &Answer,
+    is_last: bool,
+) -> Result<Recorded, OutboxError> {
+    let (status, silence) = match answer {
+        Answer::Status(status, _) => (Some(*status), None),
+        Answer::Silence(why) => (None, Some(why.as_str())),
+    };
+    let taken = status.is_some_and(|status| (200..300).contains(&status));
+    let is_gone = status == Some(410);
+    let error = silence
+        .map(str::to_owned)
+        .or_else(|| status.filter(|_| !taken).map(|status| format!("answered {status}")));
+    let state = match (taken, is_gone || is_last) {
+        (true, _) => State::Delivered,
+        (false, true) => State::Failed,
+        (false, false) => State::Waiting,
+    };
+    let mut tx = Tx::begin(pool).await?;
+    // The endpoint before the delivery, here and wherever both are locked.
+    let failures = store::lock_failures(&mut tx, endpoint_id).await?;
+    let attempt = Attempt {
+        status: status.and_then(|status| i16::try_from(status).ok()),
+        error: error.as_deref(),
+        state,
+    };
+    store::note_attempt(&mut tx, now, delivery_id, attempt).await?;
+    match failures {
+        // It was taken away meanwhile, and the delivery with it.
+        None => {}
+        Some(failures) if taken => store::recover(&mut tx, endpoint_id, &failures).await?,
+        Some(_) if is_gone => disable(&mut tx, now, endpoint_id, "gone").await?,
+        Some(failures) => endpoint_failed(&mut tx, now, endpoint_id, failures, answer).await?,
+    }
+    let recorded = match error {
+        Some(error) if !is_gone && failures.is_some() => Recorded::Again(error),
+        _ => {
+            outbox::complete(&mut tx, lease).await?;
+            Recorded::Done
+        }
+    };
+    tx.commit().await?;
+    Ok(recorded)
+}
+
+/// Leaves an endpoint alone for a while that does not answer, or cannot; one that only refuses this message may take others.
+async fn endpoint_failed(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    endpoint_id: Uuid,
+    before: Failures,
+    answer: &Answer,
+) -> Result<(), DbError> {
+    let asked = match answer {
+        Answer::Status(429 | 500..=599, asked) => Some(asked.unwrap_or_default()),
+        Answer::Silence(_) => Some(Duration::ZERO),
+        Answer::Status(..) => None,
+    };
+    let since = before.since.unwrap_or(now);
+    let mut after = Failures { since: Some(since), ..before };
+    if let Some(asked) = asked {
+        // Those that were under way together are one round.
+        if before.retry_at.is_none_or(|at| at <= now) {
+            after.rounds = before.rounds.saturating_add(1);
+        }
+        let asked = TimeDelta::from_std(asked).unwrap_or(LONGEST_REQUEST).min(LONGEST_REQUEST);
+        let next = now + pause(after.rounds).max(asked);
+        after.retry_at = Some(before.retry_at.map_or(next, |at| at.max(next)));
+    }
+    store::note_failures(tx, endpoint_id, &after).await?;
+    if now - since >= PATIENCE {
+        disable(tx, now, endpoint_id, "failing").await?;
+    }
+    Ok(())
+}
+
+/// How long an endpoint is left alone after so many rounds of failures.
+fn pause(rounds: i32) -> TimeDelta {
+    let doublings = u32::try_from(rounds.saturating_sub(1)).unwrap_or(0).min(16);
+    (PAUSE * 2_i32.saturating_pow(doublings)).min(LONGEST_PAUSE)
+}
+
+async fn disable(tx: &mut Tx, now: DateTime<Utc>, endpoint_id: Uuid, reason: &str) -> Result<(), DbError> {
+    if store::disable(tx, now, endpoint_id, reason).await? {
+        tracing::warn!(%endpoint_id, reason, "disabled an endpoint of webhooks");
+        let event = audit::Event::WebhookDisabled;
+        note(tx, now, endpoint_id, event, Actor::System, Some(reason), &Trace::default()).await?;
+    }
+    Ok(())
+}
+
+/// What an endpoint was told, newest first, after `after`; at most `limit`.
+pub async fn list_deliveries(
+    pool: &Pool,
+    endpoint_id: Uuid,
+    state: Option<State>,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Delivery>, EndpointError> {
+    let mut connection = db::get(pool).await?;
+    store::find(&mut connection, endpoint_id).await?.ok_or(EndpointError::NotFound)?;
+    Ok(store::list_deliveries(&mut connection, endpoint_id, state, after, limit).await?)
+}
+
+/// Tells an endpoint once more what it was told, by the same id. What waits already is not promised twice.
+pub async fn redeliver(
+    pool: &Pool,
+    endpoint_id: Uuid,
+    delivery_id: Uuid,
+    request_id: Option<&str>,
+) -> Result<(), EndpointError> {
+    let mut tx = Tx::begin(pool).await?;
+    let endpoint = store::lock(&mut tx, endpoint_id).await?.ok_or(EndpointError::NotFound)?;
+    let reopened = store::reopen(&mut tx, endpoint_id, delivery_id).await?.ok_or(EndpointError::NotFound)?;
+    if endpoint.disabled_at.is_some() {
+        return Err(EndpointError::Disabled);
+    }
+    if reopened {
+        promise(&mut tx, delivery_id, request_id).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Tells an endpoint something that means nothing, to see whether it takes it. Returns the delivery.
+pub async fn ping(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    endpoint_id: Uuid,
+    request_id: Option<&str>,
+) -> Result<Delivery, EndpointError> {
+    let mut tx = Tx::begin(pool).await?;
+    let endpoint = store::lock(&mut tx, endpoint_id).await?.ok_or(EndpointError::NotFound)?;
+    if endpoint.disabled_at.is_some() {
+        return Err(EndpointError::Disabled);
+    }
+    let (id, event_id) = (Uuid::now_v7(), Uuid::now_v7());
+    let body = event::body(PING, now, &json!({ "endpoint_id": endpoint_id }));
+    store::insert_delivery(&mut tx, now, id, endpoint_id, (event_id, PING, &body)).await?;
+    promise(&mut tx, id, request_id).await?;
+    let delivery = store::find_delivery(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
+    tx.commit().await?;
+    Ok(delivery)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w5_pauses_double_up_to_the_longest() {
+        let seconds = |rounds| pause(rounds).num_seconds();
+        assert_eq!([1, 2, 3, 7, 8, 9, 1_000].map(seconds), [5, 10, 20, 320, 600, 600, 600]);
+    }
+}

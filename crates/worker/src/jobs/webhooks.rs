@@ -1,0 +1,60 @@
+//! Tells other systems what happened: first each event to a delivery for each endpoint, then each delivery to its endpoint.
+
+use domain::outbox::Lease;
+use domain::webhooks::{self, Announced, Answer, DeliveryError, Next, Recorded};
+use uuid::Uuid;
+
+use super::JobError;
+use crate::context::Context;
+
+impl From<DeliveryError> for JobError {
+    fn from(error: DeliveryError) -> Self {
+        match error {
+            // An operator can give the key.
+            DeliveryError::Sealed(error) => Self::Retry(error.to_string()),
+            DeliveryError::Outbox(error) => error.into(),
+        }
+    }
+}
+
+pub(super) async fn announce(
+    context: &Context,
+    lease: &Lease,
+    announced: Announced<'_>,
+    request_id: Option<&str>,
+) -> Result<(), JobError> {
+    let now = context.clock.now();
+    let told = webhooks::fan_out(&context.pool, now, lease, announced, request_id).await?;
+    if told > 0 {
+        context.wake.wake();
+    }
+    Ok(())
+}
+
+pub(super) async fn deliver(
+    context: &Context,
+    lease: &Lease,
+    delivery_id: Uuid,
+    is_last: bool,
+) -> Result<(), JobError> {
+    let (pool, clock) = (&context.pool, &context.clock);
+    let message = match webhooks::prepare(pool, clock.now(), &context.keys.factor, lease, delivery_id).await?
+    {
+        Next::Send(message) => message,
+        Next::Nothing => return Ok(()),
+    };
+    let answer = context.courier.send(&message).await;
+    let endpoint_id = message.endpoint_id;
+    let recorded =
+        webhooks::record(pool, clock.now(), lease, delivery_id, endpoint_id, &answer, is_last).await?;
+    let outcome = match (&recorded, &answer) {
+        (Recorded::Done, Answer::Status(200..300, _)) => "delivered",
+        (Recorded::Done, _) => "refused",
+        (Recorded::Again(_), _) => "failed",
+    };
+    metrics::counter!("trellis_webhooks_total", "outcome" => outcome).increment(1);
+    match recorded {
+        Recorded::Done => Ok(()),
+        Recorded::Again(why) => Err(JobError::Retry(why)),
+    }
+}
