@@ -29,3 +29,4 @@ mod second_factor;
 mod sessions;
 mod shipped_proxy;
 mod under_load;
+mod webhooks;

@@ -12,6 +12,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Bytes;
 use domain::audit::Event;
+use domain::webhooks::Event as Told;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -101,7 +102,39 @@ pub fn document() -> Value {
     }
     refuse_unknown_fields(&mut document);
     name_events(&mut document["paths"]["/api/admin/audit/"]["get"]["parameters"]);
+    document["webhooks"] = Told::ALL.iter().map(|event| (event.as_str().to_owned(), told(*event))).collect();
     document
+}
+
+/// How an endpoint is told of an event (OpenAPI 3.1, 4.8.1.1).
+fn told(event: Told) -> Value {
+    let body = json!({
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": { "const": event.as_str() },
+            "timestamp": { "type": "string", "format": "date-time", "description": "When it happened." },
+            "data": { "type": "object", "description": "Ids, words and amounts: no name and no address." },
+        },
+    });
+    let header = |name: &str, meaning: &str| json!({ "name": name, "in": "header", "required": true, "description": meaning, "schema": { "type": "string" } });
+    json!({ "post": {
+        "operationId": format!("on_{}", event.as_str().replace('.', "_")),
+        "tags": ["webhooks"],
+        "summary": event.as_str(),
+        "description": event.meaning(),
+        "parameters": [
+            header("webhook-id", "The event's: the same however often it is told."),
+            header("webhook-timestamp", "When this was sent, in seconds since 1970: believe no message of more than five minutes ago."),
+            header("webhook-signature", "`v1,` and the HMAC-SHA-256 of id, timestamp and body with dots between, in base64; several with blanks between."),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
+        "responses": {
+            "2XX": { "description": "It was taken, within 15 seconds." },
+            "410": { "description": "Tell me nothing any more." },
+            "default": { "description": "Tell me again later." },
+        },
+    } })
 }
 
 /// Lists the events that the record can be asked for.
@@ -236,6 +269,16 @@ mod tests {
             assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}");
             assert!(operation["tags"][0].is_string() && operation["summary"].is_string(), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn w7_every_event_is_described() {
+        let document = document();
+        let described: Vec<&str> =
+            document["webhooks"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut events: Vec<&str> = Told::ALL.iter().map(|event| event.as_str()).collect();
+        events.sort_unstable();
+        assert_eq!(described.into_iter().collect::<BTreeSet<_>>(), events.into_iter().collect());
     }
 
     #[test]

@@ -67,3 +67,4 @@ mod support;
 mod timing;
 mod token_refresh;
 mod verify_email;
+mod webhooks;

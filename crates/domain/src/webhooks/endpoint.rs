@@ -169,11 +169,8 @@ pub async fn rotate(
 ) -> Result<(Secret, DateTime<Utc>), EndpointError> {
     let secret = Secret::random();
     let sealed = seal::seal(keys, id, secret.bytes())?;
-    let until = now + OVERLAP;
     let mut tx = Tx::begin(pool).await?;
-    if !store::rotate(&mut tx, id, &sealed, until).await? {
-        return Err(EndpointError::NotFound);
-    }
+    let until = store::rotate(&mut tx, id, &sealed, now + OVERLAP).await?.ok_or(EndpointError::NotFound)?;
     note(&mut tx, now, id, audit::Event::WebhookSecretRotated, actor, None, trace).await?;
     tx.commit().await?;
     Ok((secret, until))

@@ -205,22 +205,23 @@ pub(super) async fn delete(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
     Ok(diesel::delete(endpoints::table.find(id)).execute(&mut **tx).await? == 1)
 }
 
-/// Puts a secret in place of the one there, which signs on until `until`.
+/// Puts a secret in place of the one there, which signs on until `until`. Returns that, as it is kept.
 pub(super) async fn rotate(
     tx: &mut Tx,
     id: Uuid,
     sealed_secret: &[u8],
     until: DateTime<Utc>,
-) -> QueryResult<bool> {
-    let rotated = diesel::update(endpoints::table.find(id))
+) -> QueryResult<Option<DateTime<Utc>>> {
+    diesel::update(endpoints::table.find(id))
         .set((
             endpoints::previous_secret.eq(endpoints::sealed_secret.nullable()),
             endpoints::previous_until.eq(until),
             endpoints::sealed_secret.eq(sealed_secret),
         ))
-        .execute(&mut **tx)
-        .await?;
-    Ok(rotated == 1)
+        .returning(endpoints::previous_until.assume_not_null())
+        .get_result(&mut **tx)
+        .await
+        .optional()
 }
 
 /// Keeps a secret under another key, unless it was exchanged meanwhile.

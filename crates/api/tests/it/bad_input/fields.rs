@@ -7,7 +7,11 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
-pub(super) const WITHOUT_BODY: [(Method, &str); 8] = [
+pub(super) const WITHOUT_BODY: [(Method, &str); 12] = [
+    (Method::DELETE, "/api/admin/webhooks/{id}/"),
+    (Method::POST, "/api/admin/webhooks/{id}/deliveries/{delivery}/redeliver/"),
+    (Method::POST, "/api/admin/webhooks/{id}/ping/"),
+    (Method::POST, "/api/admin/webhooks/{id}/rotate-secret/"),
     (Method::DELETE, "/api/links/{id}/"),
     (Method::DELETE, "/api/links/{id}/thumbnail/"),
     (Method::DELETE, "/api/me/identities/{identity}/"),
@@ -19,8 +23,10 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 8] = [
 ];
 
 /// Those whose bodies hold more than texts; they are tried in modules of their own.
-pub(super) const APART: [(Method, &str); 11] = [
+pub(super) const APART: [(Method, &str); 13] = [
     (Method::PUT, "/api/admin/reward-rules/"),
+    (Method::POST, "/api/admin/webhooks/"),
+    (Method::PATCH, "/api/admin/webhooks/{id}/"),
     (Method::POST, "/api/discounts/{code}/redeem/"),
     (Method::POST, "/api/links/"),
     (Method::POST, "/api/links/import/"),

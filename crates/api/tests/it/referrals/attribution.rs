@@ -209,7 +209,8 @@ async fn f2_fifty_parallel_registrations_of_one_address_make_one_referral() {
     assert_eq!((made, refused), (1, 49));
     assert_eq!(count(&app, "referrals").await, 1);
     assert_eq!(count(&app, "users").await, 2);
-    assert_eq!(count(&app, "outbox").await, 2, "one mail for each account");
+    assert_eq!(count(&app, "outbox WHERE queue = 'mail'").await, 2, "one mail for each account");
+    assert_eq!(count(&app, "outbox WHERE kind = 'event.announce'").await, 3, "two accounts and a referral");
     let stats = ada.get("/api/referral-stats/").await.expect(200).json();
     assert_eq!((&stats["total"], &stats["pending"]), (&json!(1), &json!(1)));
     app.check_ledger().await;

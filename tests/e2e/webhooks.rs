@@ -1,0 +1,88 @@
+//! Webhooks of real processes that are killed: whatever happened is told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use testkit::app::within;
+use testkit::config::seed;
+use testkit::process::Program;
+use testkit::receiver::{Answer, Receiver};
+use testkit::stack::{RECOVERY, Stack, StackOptions, busy};
+
+use crate::killed_settlements::AT_ONCE;
+
+const FRIENDS: usize = 40;
+
+/// Between two kills.
+const PACE: Duration = Duration::from_millis(400);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w1_w2_every_event_is_told_by_one_id_though_workers_are_killed_and_the_receiver_fails() {
+    let _busy = busy().await;
+    let mut stack = Stack::start(StackOptions { apis: 2, workers: 2, settings: &AT_ONCE }).await;
+    let receiver = Receiver::start().await;
+    stack.register(0, "boss", None).await.expect(201);
+    let promoted = stack.command(Program::Api, &["admin", "promote", "boss@example.org"]).await;
+    assert!(promoted.status.success(), "{promoted:?}");
+    let boss = stack.login(0, "boss").await;
+    let added = boss.post("/api/admin/webhooks/", json!({ "url": receiver.url() })).await.expect(201).json();
+    let secret = added["secret"].as_str().unwrap();
+
+    let ada = stack.register(0, "ada", None).await.expect(201).json();
+    let code = ada["user"]["referral_code"].as_str().unwrap();
+    let (mut workers, mut random) = (std::mem::take(&mut stack.workers), StdRng::seed_from_u64(seed()));
+    let registering = join_all((0..2).map(async |api| {
+        for n in (api..FRIENDS).step_by(2) {
+            stack.register(api, &format!("friend{n:02}"), Some(code)).await.expect(201);
+        }
+    }));
+    let mut registering = std::pin::pin!(registering);
+    // Killed at any moment, and the receiver out of order half of the time, until everybody is there.
+    let mut kills = 0;
+    loop {
+        tokio::select! {
+            _ = &mut registering => break,
+            () = tokio::time::sleep(PACE) => {}
+        }
+        receiver.answer(Answer::status(if random.random() { 500 } else { 204 }));
+        let victim = random.random_range(0..workers.len());
+        workers[victim].restart().await;
+        kills += 1;
+    }
+    receiver.answer(Answer::status(204));
+    println!("{kills} kills");
+    assert!(kills > 0);
+
+    // Nobody waits for pauses to run out; leases of workers that were killed do.
+    within(RECOVERY, "all jobs are done", async || {
+        let wake = "UPDATE webhook_endpoints SET retry_at = NULL; \
+                    UPDATE outbox SET leased_until = now(), due_at = now() WHERE done_at IS NULL AND lease_token IS NULL \
+                    AND leased_until > now()";
+        stack.database.batch_execute(wake).await.unwrap();
+        match stack.database.value::<i64>("SELECT count(*) FROM outbox WHERE done_at IS NULL").await {
+            0 => Ok(()),
+            open => Err(format!("{open} are open")),
+        }
+    })
+    .await;
+    let happened = "SELECT id::text || ' ' || (payload ->> 'event') FROM outbox WHERE kind = 'event.announce' \
+                    AND id > (SELECT id FROM webhook_endpoints)";
+    let happened: BTreeSet<String> =
+        stack.database.query(happened, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    // An account each, and of each friend a referral that waits and one that counts.
+    assert_eq!(happened.len(), 1 + 3 * FRIENDS);
+    let received = receiver.received();
+    let told: BTreeSet<String> =
+        received.iter().map(|message| format!("{} {}", message.id(), message.event())).collect();
+    assert_eq!(told, happened);
+    println!("{} events in {} messages", told.len(), received.len());
+    assert!(received.iter().all(|message| message.is_signed_by(secret)));
+    let taken: i64 =
+        stack.database.value("SELECT count(*) FROM webhook_deliveries WHERE delivered_at IS NOT NULL").await;
+    assert_eq!(usize::try_from(taken).unwrap(), happened.len());
+    stack.check_ledger().await;
+}
