@@ -101,15 +101,15 @@ async fn confirm_all(client: &Client, mail: &SmtpSink, friends: &[Friend]) {
         friends.iter().filter(|f| f.confirms).map(|f| f.name.clone()).collect();
     let mut read = 0;
     while !waiting.is_empty() {
-        let mails = mail.wait_for(read + 1, RECOVERY).await.unwrap();
-        for mail in &mails[read..] {
+        let mails = mail.wait_beyond(read, RECOVERY).await.unwrap();
+        for mail in &mails {
             let name = mail.to[0].split('@').next().unwrap();
             if waiting.remove(name) {
                 let body = json!({ "token": mail.token().unwrap() });
                 client.post("/api/verify-email/", body).await.expect(204);
             }
         }
-        read = mails.len();
+        read += mails.len();
     }
 }
 
