@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
 use domain::rewards::{self, Amount, Beneficiary, Replacement, RewardKind, RuleSet, RuleSpec};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream;
 use reqwest::Method;
 use serde_json::json;
 use testkit::app::{PASSWORD, within};
@@ -16,6 +18,7 @@ use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, registration};
 
 use crate::killed_settlements::AT_ONCE;
+use crate::model::{Model, STATES, count, pairs};
 
 /// Referrals that a manager is to look at, if anything speaks against them.
 const REVIEWED: [(&str, &str); 3] = [
@@ -24,141 +27,10 @@ const REVIEWED: [(&str, &str); 3] = [
     ("REFERRAL_DENY_SCORE", "9999"),
 ];
 
-/// Where a referral may stand here.
-const STATES: [&str; 5] = ["pending", "review", "successful", "rejected", "reversed"];
-
-/// What must have come of it all, by what was answered.
-#[derive(Default)]
-struct Model {
-    /// Who brought each friend, and where that referral stands.
-    referrals: BTreeMap<String, (String, &'static str)>,
-    /// Referrals that a manager let pass.
-    released: usize,
-    /// The credits that somebody spent.
-    spent: BTreeMap<String, usize>,
-    /// Accounts that were deleted.
-    gone: BTreeSet<String>,
-}
-
-impl Model {
-    fn brought(&mut self, friend: String, referrer: &str, status: &'static str) {
-        self.referrals.insert(friend, (referrer.to_owned(), status));
-    }
-
-    fn becomes(&mut self, friend: &str, status: &'static str) {
-        self.referrals.get_mut(friend).unwrap().1 = status;
-    }
-
-    fn stands(&self, friend: &str) -> &'static str {
-        self.referrals[friend].1
-    }
-
-    fn referrers(&self) -> BTreeSet<&String> {
-        self.referrals.values().map(|(referrer, _)| referrer).collect()
-    }
-
-    /// How many of somebody's referrals stand there.
-    fn of(&self, referrer: &str, status: &str) -> usize {
-        self.referrals.values().filter(|(by, stands)| by == referrer && *stands == status).count()
-    }
-
-    /// How many of all referrals stand there.
-    fn all(&self, status: &str) -> usize {
-        self.referrals.values().filter(|(_, stands)| *stands == status).count()
-    }
-
-    fn credits(&self, name: &str) -> String {
-        let own = self.referrals.get(name).is_some_and(|(_, stands)| *stands == "successful");
-        let earned = 10 * self.of(name, "successful") + if own { 5 } else { 0 };
-        let left = if self.gone.contains(name) { 0 } else { earned - self.spent.get(name).unwrap_or(&0) };
-        format!("{left}.00")
-    }
-
-    /// Referrals, grants, balances, counters, the record and the statistics of every api are those of the model, and the books
-    /// balance.
-    async fn assert_holds(&self, stack: &Stack) {
-        let sql = "SELECT friend.username, referrer.username || ' ' || status FROM referrals \
-                   JOIN users friend ON friend.id = referred_user_id JOIN users referrer ON referrer.id = referrer_id";
-        let wanted =
-            self.referrals.iter().map(|(friend, (by, stands))| (friend.clone(), format!("{by} {stands}")));
-        assert_eq!(pairs(stack, sql).await, wanted.collect());
-
-        // Whatever was taken back had been granted.
-        let granted =
-            self.referrals.iter().filter(|(_, (_, stands))| ["successful", "reversed"].contains(stands));
-        let wanted = granted.map(|(friend, _)| (friend.clone(), "5.00 referred, 10.00 referrer".to_owned()));
-        let sql = "SELECT username, string_agg(amount || ' ' || beneficiary, ', ' ORDER BY beneficiary) \
-                   FROM rewards r JOIN referrals ON referrals.id = r.referral_id JOIN users ON users.id = referred_user_id \
-                   WHERE reward_type = 'credits' GROUP BY 1";
-        assert_eq!(pairs(stack, sql).await, wanted.collect());
-
-        let people: BTreeSet<&String> = self.referrers().into_iter().chain(self.referrals.keys()).collect();
-        let wanted = people.iter().map(|name| ((*name).clone(), self.credits(name)));
-        let sql = format!(
-            "SELECT username, coalesce((SELECT amount::text FROM balances WHERE user_id = users.id AND kind = 'credits'), \
-             '0.00') FROM users WHERE username = ANY('{{{}}}')",
-            people.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",")
-        );
-        assert_eq!(pairs(stack, &sql).await, wanted.collect());
-
-        let figures = |name: &str| STATES.map(|status| self.of(name, status).to_string()).join(" ");
-        let wanted = self.referrers().into_iter().map(|name| (name.clone(), figures(name)));
-        let sql = "SELECT username, concat_ws(' ', pending, review, successful, rejected, reversed) \
-                   FROM referral_counters JOIN users ON users.id = user_id \
-                   WHERE pending + review + successful + rejected + expired + reversed > 0";
-        assert_eq!(pairs(stack, sql).await, wanted.collect());
-
-        // Each move is on record once, and what was taken back was taken back once from either side.
-        let moves = [
-            ("referral_released", self.released),
-            ("referral_successful", self.all("successful") + self.all("reversed")),
-            ("referral_rejected", self.all("rejected")),
-            ("referral_reversed", self.all("reversed")),
-        ];
-        for (event, times) in moves {
-            let sql = format!(
-                "SELECT format('%s of %s', count(*), count(DISTINCT subject_id)) FROM security_events \
-                 WHERE event = '{event}'"
-            );
-            assert_eq!(stack.database.value::<String>(&sql).await, format!("{times} of {times}"), "{event}");
-        }
-        let taken = count(stack, "ledger_entries WHERE cause = 'reversal' AND kind = 'credits'").await;
-        assert_eq!(taken, 2 * self.all("reversed"));
-
-        for name in self.referrers().into_iter().filter(|name| !self.gone.contains(*name)) {
-            for api in 0..stack.apis.len() {
-                let all: usize = STATES.iter().map(|status| self.of(name, status)).sum();
-                stack
-                    .stats_when(&stack.login(api, name).await, |stats| {
-                        let shown =
-                            ["total", "pending", "in_review", "successful", "rejected"].map(|of| &stats[of]);
-                        let [pending, review, successful, rejected, _] =
-                            STATES.map(|status| self.of(name, status));
-                        shown.map(|value| value.as_u64().and_then(|value| usize::try_from(value).ok()))
-                            == [all, pending, review, successful, rejected].map(Some)
-                            && stats["rewards"]["credits"] == self.credits(name)
-                    })
-                    .await;
-            }
-        }
-        stack.check_ledger().await;
-    }
-}
-
-/// What a query of two columns gives, of which the first is no value twice.
-async fn pairs(stack: &Stack, sql: &str) -> BTreeMap<String, String> {
-    let rows = stack.database.query(sql, &[]).await.unwrap();
-    let pairs: BTreeMap<_, _> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(pairs.len(), rows.len(), "{sql}");
-    pairs
-}
-
-async fn count(stack: &Stack, rows: &str) -> usize {
-    usize::try_from(stack.database.value::<i64>(&format!("SELECT count(*) FROM {rows}")).await).unwrap()
-}
-
+/// Each api may have as many connections as it is asked for at once: all may wait for one person's row.
 async fn start(settings: &[(&str, &str)]) -> Stack {
-    Stack::start(StackOptions { apis: 3, workers: 3, settings }).await
+    let settings = [settings, &[("DATABASE_POOL", "20")]].concat();
+    Stack::start(StackOptions { apis: 3, workers: 3, settings: &settings }).await
 }
 
 /// Beside the rules as they are shipped: a coupon at fifty, and a day of premium for each of three friends.
@@ -232,6 +104,21 @@ async fn decides(manager: &Client, id: &str, verdict: &str) -> bool {
     }
     assert_eq!(reply.expect(409).code(), "conflicting_state");
     false
+}
+
+/// What two managers are told who decide about each of these at once.
+async fn both(
+    managers: &[Client; 2],
+    referrals: &[(String, String)],
+    verdicts: [&str; 2],
+) -> Vec<(bool, bool)> {
+    let ([one, other], [first, second]) = (managers, verdicts);
+    each(referrals, async |(_, id)| tokio::join!(decides(one, id, first), decides(other, id, second))).await
+}
+
+/// Does it for each of them, six at a time.
+async fn each<T, R>(items: &[T], work: impl AsyncFn(&T) -> R) -> Vec<R> {
+    stream::iter(items).map(|item| work(item)).buffered(6).collect().await
 }
 
 async fn redeem(buyer: &Client, key: &str) -> Reply {
@@ -328,7 +215,7 @@ async fn f7_f9_l6_what_two_managers_decide_at_once_is_done_once_and_taken_back_o
     let _busy = busy().await;
     let (stack, mut model) = (start(&REVIEWED).await, Model::default());
     let code = referrer(&stack, "ada").await;
-    let [boss, chief] = [manager(&stack, 1, "boss").await, manager(&stack, 2, "chief").await];
+    let managers = [manager(&stack, 1, "boss").await, manager(&stack, 2, "chief").await];
     join_all((0..6).map(async |lane| {
         for n in (lane..FRIENDS).step_by(6) {
             let mut body = registration(&format!("ada{n:03}"), Some(&code));
@@ -345,23 +232,15 @@ async fn f7_f9_l6_what_two_managers_decide_at_once_is_done_once_and_taken_back_o
     let referrals = ids(&stack).await;
     let (contested, rest) = referrals.split_at(FRIENDS / 3);
     let (agreed, chased) = rest.split_at(FRIENDS / 3);
-    let contest = join_all(
-        contested
-            .iter()
-            .map(async |(_, id)| tokio::join!(decides(&boss, id, "approve"), decides(&chief, id, "reject"))),
-    );
-    let agree =
-        join_all(agreed.iter().map(async |(_, id)| {
-            tokio::join!(decides(&boss, id, "approve"), decides(&chief, id, "approve"))
-        }));
-    let chase = join_all(chased.iter().map(async |(_, id)| {
-        tokio::join!(
-            decides(&boss, id, "approve"),
-            within(RECOVERY, "it counts, and is taken back", async || {
-                if decides(&chief, id, "reverse").await { Ok(()) } else { Err(id.clone()) }
-            })
-        )
-    }));
+    let contest = both(&managers, contested, ["approve", "reject"]);
+    let agree = both(&managers, agreed, ["approve", "approve"]);
+    let [boss, chief] = &managers;
+    let chase = each(chased, async |(_, id)| {
+        let reversed = within(RECOVERY, "it counts, and is taken back", async || {
+            if decides(chief, id, "reverse").await { Ok(()) } else { Err(id.clone()) }
+        });
+        tokio::join!(decides(boss, id, "approve"), reversed)
+    });
     let (contest, agree, chase) = tokio::join!(contest, agree, chase);
     stack.jobs_done().await;
 
@@ -384,11 +263,7 @@ async fn f7_f9_l6_what_two_managers_decide_at_once_is_done_once_and_taken_back_o
 
     // Both take back all but ten, at once.
     let (again, _) = referrals.split_at(FRIENDS - 10);
-    let answers =
-        join_all(again.iter().map(async |(_, id)| {
-            tokio::join!(decides(&boss, id, "reverse"), decides(&chief, id, "reverse"))
-        }))
-        .await;
+    let answers = both(&managers, again, ["reverse", "reverse"]).await;
     for ((friend, _), answers) in again.iter().zip(answers) {
         let counted = model.stands(friend) != "rejected";
         assert_eq!(answers, (counted, counted), "{friend}");

@@ -14,6 +14,8 @@ use testkit::dump;
 use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy};
 
+use crate::model::Model;
+
 /// What a process ends with that aborts (POSIX's number on Linux and macOS).
 const SIGABRT: i32 = 6;
 
@@ -250,6 +252,9 @@ async fn f7_every_job_delivered_twenty_times_to_three_workers_has_one_effect() {
     stack.jobs_done().await;
     taken_but_for(0).await;
     assert_settled(&stack, FRIENDS).await;
+    let mut model = Model::default();
+    (0..FRIENDS).for_each(|n| model.brought(format!("friend{n:02}"), "ada", "successful"));
+    model.assert_holds(&stack).await;
     let attempts: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE attempts <> 1").await;
     assert_eq!(attempts, 0, "a delivery of what is done or held begins nothing");
     assert_eq!(stack.mail.mails().len(), FRIENDS + 1, "one mail each");
