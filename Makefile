@@ -19,8 +19,9 @@ check: ## all that has to hold before a change lands: layers, format, lints, doc
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## clippy, and the api without its optional parts
+lint: ## clippy, also of the worker's fail points for tests, and the api without its optional parts
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --bin worker --features worker/failpoints --locked -- -D warnings
 	cargo check -p api --no-default-features --locked
 
 doc: ## the API documentation of the crates, warnings are errors

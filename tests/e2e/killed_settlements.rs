@@ -1,14 +1,23 @@
 //! Settlements whose worker is killed between any two of their statements, and settlements that are delivered again and
 //! again.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
 use domain::queue::{QueueName, Queues};
 use domain::rewards::{self, Amount, Beneficiary, Replacement, RewardKind, RuleSet, RuleSpec};
 use futures_util::future::join_all;
+use serde_json::Value;
 use testkit::app::within;
 use testkit::dump;
+use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy};
+
+use crate::model::Model;
+
+/// What a process ends with that aborts (POSIX's number on Linux and macOS).
+const SIGABRT: i32 = 6;
 
 /// What a settlement writes.
 const BOOKS: [&str; 10] = [
@@ -82,55 +91,120 @@ async fn assert_settled(stack: &Stack, friends: usize) {
     stack.check_ledger().await;
 }
 
+/// Lets a worker that is armed with `point` settle what waits. Returns the last statement before it died, empty if there was
+/// none; or `None` if the settlement ended and the worker lives.
+async fn settle_to_the_death(worker: &mut Process, point: &str) -> Option<String> {
+    worker.restart_with(&[("FAIL_POINT", point)]).await;
+    let died = within(RECOVERY, "the settlement ends, or its worker", async || match worker.is_running() {
+        false => Ok(true),
+        true if worker.log_lines().iter().any(did_settle) => Ok(false),
+        true => Err(worker.log()),
+    })
+    .await;
+    if !died {
+        return None;
+    }
+    assert_eq!(worker.exit(RECOVERY).await.signal(), Some(SIGABRT), "it ended itself");
+    let lines = worker.log_lines();
+    let last = lines.iter().rfind(|line| line["message"] == "dies at its fail point").expect(point);
+    assert_eq!(format!("referral.settle:{}", last["statements"]), point);
+    Some(last["last"].as_str().unwrap().to_owned())
+}
+
+fn did_settle(line: &Value) -> bool {
+    line["message"] == "did a job" && line["span"]["kind"] == "referral.settle"
+}
+
+/// Waits until PostgreSQL has noticed that nobody is there any more, and rolled back.
+async fn transactions_are_over(stack: &Stack) {
+    within(RECOVERY, "the transaction of the dead worker is over", async || {
+        let open = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
+        match stack.database.value::<i64>(open).await {
+            0 => Ok(()),
+            open => Err(format!("{open} are open")),
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn q1_a_worker_killed_between_any_two_statements_of_a_settlement_leaves_nothing_half_done() {
     let _busy = busy().await;
     let mut stack = Stack::start(StackOptions { settings: &AT_ONCE, ..StackOptions::default() }).await;
     give_everything_each_time(&stack).await;
-    stack.database.batch_execute(include_str!("killed_settlements.sql")).await.unwrap();
     let code = referrer(&stack).await;
-    stack.register(0, "friend00", Some(&code)).await.expect(201);
     stack.jobs_done().await;
-    assert_settled(&stack, 1).await;
-    let steps = stack.database.query("SELECT statement FROM halt.trace ORDER BY step", &[]).await.unwrap();
-    let steps: Vec<String> = steps.iter().map(|row| row.get(0)).collect();
-    println!("a settlement: {}", steps.join(", "));
-    for needed in ["insert ledger_entries", "insert discounts", "insert premium_periods", "update outbox"] {
-        assert!(steps.iter().any(|step| step == needed), "{needed} is not in {steps:?}");
-    }
+    stack.start_mortal_worker(&[]).await;
+    stack.workers.iter_mut().for_each(Process::kill9);
 
-    let gate = stack.database.connect().await;
-    for (number, statement) in (1..).zip(&steps) {
-        let halt = format!("SELECT pg_advisory_lock(4711); UPDATE halt.point SET after = {number}");
-        gate.batch_execute(&halt).await.unwrap();
-        stack.register(0, &format!("friend{number:02}"), Some(&code)).await.expect(201);
+    // What it died after: nothing, its first statement, its first two..., until it has no statement left to die after.
+    let mut deaths = Vec::new();
+    loop {
+        let friends = deaths.len() + 1;
+        stack.register(0, &format!("friend{friends:02}"), Some(&code)).await.expect(201);
         let before = books(&stack).await;
-        stack.blocked(1).await;
-        stack.workers[0].kill9();
-        let go = "UPDATE halt.point SET after = NULL; SELECT pg_advisory_unlock(4711)";
-        gate.batch_execute(go).await.unwrap();
-        // Its session ends when PostgreSQL notices that nobody is there any more.
-        within(RECOVERY, "the transaction of the killed worker is over", async || {
-            let open = "SELECT count(*) FROM pg_locks WHERE relation = 'ledger_entries'::regclass \
-                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-            match stack.database.value::<i64>(open).await {
-                0 => Ok(()),
-                locks => Err(format!("{locks} locks")),
-            }
-        })
-        .await;
-        assert_eq!(books(&stack).await, before, "killed after `{statement}`");
+        let point = format!("referral.settle:{}", deaths.len());
+        let Some(statement) = settle_to_the_death(&mut stack.workers[1], &point).await else { break };
+        transactions_are_over(&stack).await;
+        if statement == "COMMIT" {
+            assert_settled(&stack, friends).await;
+        } else {
+            assert_eq!(books(&stack).await, before, "killed after `{statement}`");
+        }
+        deaths.push(statement);
 
         stack.expire_leases().await;
         stack.workers[0].restart().await;
         stack.jobs_done().await;
-        assert_settled(&stack, usize::from(u16::try_from(number).unwrap()) + 1).await;
+        assert_settled(&stack, friends).await;
+        stack.workers[0].kill9();
     }
-    let again: i64 = stack
-        .database
-        .value("SELECT count(*) FROM outbox WHERE kind = 'referral.settle' AND attempts = 2")
-        .await;
-    assert_eq!(usize::try_from(again).unwrap(), steps.len(), "each kill hit a settlement");
+    assert!(stack.workers[1].is_running(), "there was nothing left to die after");
+    assert_settled(&stack, deaths.len() + 1).await;
+
+    println!("a settlement:{}", deaths.join("\n"));
+    assert_eq!(
+        (deaths[0].as_str(), deaths[1].as_str(), deaths.last().unwrap().as_str()),
+        ("", "BEGIN", "COMMIT")
+    );
+    for needed in [
+        r#"SELECT "referrals""#,
+        r#"UPDATE "referrals""#,
+        r#"INSERT INTO "security_events""#,
+        r#"INSERT INTO "ledger_entries""#,
+        r#"INSERT INTO "discounts""#,
+        r#"INSERT INTO "premium_periods""#,
+        r#"UPDATE "outbox""#,
+    ] {
+        assert!(
+            deaths.iter().any(|statement| statement.starts_with(needed)),
+            "{needed} is not in {deaths:#?}"
+        );
+    }
+    let attempts = "SELECT array_agg(attempts::int ORDER BY id) FROM outbox WHERE kind = 'referral.settle'";
+    let mut wanted = vec![2; deaths.len() - 1];
+    // One had committed, and one was not killed.
+    wanted.extend([1, 1]);
+    assert_eq!(stack.database.value::<Vec<i32>>(attempts).await, wanted, "each death hit one settlement");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_program_that_is_shipped_has_a_fail_point() {
+    let settings = [AT_ONCE.as_slice(), &[("FAIL_POINT", "referral.settle:0")]].concat();
+    let mut stack = Stack::start(StackOptions { settings: &settings, ..StackOptions::default() }).await;
+    let worker = stack.workers[0].id();
+    let code = referrer(&stack).await;
+    stack.register(0, "friend", Some(&code)).await.expect(201);
+    stack.jobs_done().await;
+    assert!(stack.workers[0].is_running());
+    assert_eq!(stack.workers[0].id(), worker);
+    for (program, knows) in [(Program::Api, false), (Program::Worker, false), (Program::MortalWorker, true)] {
+        let listed = stack.command(program, &["--print-config"]).await;
+        assert!(listed.status.success(), "{listed:?}");
+        let list = String::from_utf8_lossy(&listed.stdout);
+        assert_eq!(list.contains("FAIL_POINT=referral.settle:0\n"), knows, "{program:?}: {list}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +252,10 @@ async fn f7_every_job_delivered_twenty_times_to_three_workers_has_one_effect() {
     stack.jobs_done().await;
     taken_but_for(0).await;
     assert_settled(&stack, FRIENDS).await;
-    let attempts: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE attempts <> 1").await;
+    let mut model = Model::default();
+    (0..FRIENDS).for_each(|n| model.brought(format!("friend{n:02}"), "ada", "successful"));
+    model.assert_holds(&stack).await;
+    let attempts: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE attempts <> 1 AND kind <> 'event.announce'").await;
     assert_eq!(attempts, 0, "a delivery of what is done or held begins nothing");
     assert_eq!(stack.mail.mails().len(), FRIENDS + 1, "one mail each");
 }

@@ -1,8 +1,8 @@
 //! Many registrations while workers are killed: the books agree with a model that the test keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
@@ -13,10 +13,13 @@ use testkit::config::{registrations, seed};
 use testkit::process::Process;
 use testkit::smtp::SmtpSink;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, registration};
-use tokio::time::sleep;
+use tokio::sync::watch;
 
 const REFERRERS: usize = 24;
 const CLIENTS: usize = 6;
+
+/// About as many as a settlement has.
+const STATEMENTS: u32 = 24;
 
 /// What somebody was granted: the kind of reward, the amount, and the milestone it was for.
 type Grant = (String, String, Option<i32>);
@@ -41,7 +44,9 @@ async fn q1_registrations_under_kills_of_three_workers_lose_and_double_nothing()
         .collect();
 
     let busy = busy().await;
-    let mut stack = Stack::start(StackOptions { apis: 3, workers: 3, ..StackOptions::default() }).await;
+    let mut stack = Stack::start(StackOptions { apis: 3, workers: 2, ..StackOptions::default() }).await;
+    // The third also dies by itself, in the middle of a job.
+    stack.start_mortal_worker(&[]).await;
     let mut codes = Vec::new();
     for referrer in 0..REFERRERS {
         let reply = stack.register(referrer % 3, &format!("referrer{referrer:02}"), None).await.expect(201);
@@ -49,35 +54,42 @@ async fn q1_registrations_under_kills_of_three_workers_lose_and_double_nothing()
     }
     let clients: Vec<Client> = (0..CLIENTS).map(|number| stack.client(number % 3)).collect();
     let began = Instant::now();
-    let accepting = AtomicBool::new(true);
+    let (registered, progress) = watch::channel(0);
     let registering = async {
-        register_all(&clients, &friends, &codes).await;
-        accepting.store(false, Ordering::SeqCst);
+        register_all(&clients, &friends, &codes, registered).await;
         began.elapsed()
     };
-    let killing = kill_at_random(&mut stack.workers, &mut random, &accepting);
-    let ((), took, kills) =
+    let killing = kill_at_random(&mut stack.workers, &mut random, progress);
+    let ((), took, (kills, deaths)) =
         tokio::join!(confirm_all(&clients[0], &stack.mail, &friends), registering, killing);
     drop(busy);
     stack.jobs_done().await;
 
     let again: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE attempts > 1").await;
+    let most: i16 = stack.database.value("SELECT max(attempts) FROM outbox").await;
     println!(
-        "{} registrations in {took:?} under {kills} kills; {again} jobs were begun again",
+        "{} registrations in {took:?} under {kills} kills and {deaths} deaths between two statements; \
+         {again} jobs were begun again, one {most} times",
         friends.len()
     );
-    assert!(kills >= 5 && again > 0, "the kills hit nothing");
+    assert!(kills >= 5 && deaths > 0 && again > 0, "the kills hit nothing");
     assert_books_agree(&stack, &friends).await;
     assert_mails_agree(&stack, &friends);
     stack.check_ledger().await;
 }
 
-async fn register_all(clients: &[Client], friends: &[Friend], codes: &[String]) {
+async fn register_all(
+    clients: &[Client],
+    friends: &[Friend],
+    codes: &[String],
+    registered: watch::Sender<usize>,
+) {
     let next = AtomicUsize::new(0);
     join_all(clients.iter().map(async |client| {
         while let Some(friend) = friends.get(next.fetch_add(1, Ordering::SeqCst)) {
             let body = registration(&friend.name, Some(&codes[friend.referrer]));
             client.post("/api/register/", body).await.expect(201);
+            registered.send_modify(|registered| *registered += 1);
         }
     }))
     .await;
@@ -89,27 +101,43 @@ async fn confirm_all(client: &Client, mail: &SmtpSink, friends: &[Friend]) {
         friends.iter().filter(|f| f.confirms).map(|f| f.name.clone()).collect();
     let mut read = 0;
     while !waiting.is_empty() {
-        let mails = mail.wait_for(read + 1, RECOVERY).await.unwrap();
-        for mail in &mails[read..] {
+        let mails = mail.wait_beyond(read, RECOVERY).await.unwrap();
+        for mail in &mails {
             let name = mail.to[0].split('@').next().unwrap();
             if waiting.remove(name) {
                 let body = json!({ "token": mail.token().unwrap() });
                 client.post("/api/verify-email/", body).await.expect(204);
             }
         }
-        read = mails.len();
+        read += mails.len();
     }
 }
 
-async fn kill_at_random(workers: &mut [Process], random: &mut StdRng, accepting: &AtomicBool) -> usize {
-    let mut kills = 0;
-    while accepting.load(Ordering::SeqCst) {
-        sleep(Duration::from_millis(random.random_range(50..800))).await;
+/// Kills workers at any moment and starts them again, each with another place to die at by itself (those that are shipped know
+/// no such thing). Returns how many were killed, and how many were found dead.
+///
+/// How many people have registered since says when: so a slow machine kills no job more often than a fast one.
+async fn kill_at_random(
+    workers: &mut [Process],
+    random: &mut StdRng,
+    mut registered: watch::Receiver<usize>,
+) -> (usize, usize) {
+    let (mut kills, mut deaths) = (0, 0);
+    loop {
+        let next = *registered.borrow() + random.random_range(10..90);
+        if registered.wait_for(|registered| *registered >= next).await.is_err() {
+            return (kills, deaths);
+        }
         let victim = random.random_range(0..workers.len());
-        workers[victim].restart().await;
-        kills += 1;
+        if workers[victim].is_running() {
+            kills += 1;
+        } else {
+            deaths += 1;
+        }
+        let kind = if random.random_bool(0.8) { "referral.settle" } else { "mail.verification" };
+        let point = format!("{kind}:{}", random.random_range(0..STATEMENTS));
+        workers[victim].restart_with(&[("FAIL_POINT", &point)]).await;
     }
-    kills
 }
 
 /// Accounts, referrals, grants and balances are those that the model says, and no others.

@@ -49,10 +49,10 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// How many people register while workers are killed: `TEST_REGISTRATIONS`, else 500.
+/// How many people register while workers are killed: `TEST_REGISTRATIONS`, else 5,000.
 pub fn registrations() -> usize {
     let given = std::env::var("TEST_REGISTRATIONS").ok();
-    given.map_or(500, |text| text.parse().expect("TEST_REGISTRATIONS: a number"))
+    given.map_or(5_000, |text| text.parse().expect("TEST_REGISTRATIONS: a number"))
 }
 
 /// Whether tests that compare a file with what it should be write it instead (`TEST_UPDATE`).

@@ -22,21 +22,29 @@ pub enum Program {
     Api,
     /// `worker run`
     Worker,
+    /// The same, of a build with fail points: with `FAIL_POINT=kind:n` it dies after the n-th statement of a job of that kind.
+    MortalWorker,
 }
 
 impl Program {
-    /// Its binary.
+    /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
-            Self::Worker => "worker",
+            Self::Worker | Self::MortalWorker => "worker",
         }
+    }
+
+    /// Its binary, among those that are built for tests.
+    fn binary(self) -> PathBuf {
+        let folder = if self == Self::MortalWorker { "failpoints" } else { "" };
+        binaries().join(folder).join(self.name())
     }
 
     fn command(self) -> &'static str {
         match self {
             Self::Api => "serve",
-            Self::Worker => "run",
+            Self::Worker | Self::MortalWorker => "run",
         }
     }
 
@@ -45,7 +53,7 @@ impl Program {
     fn announcement(self) -> (&'static str, [&'static str; 2]) {
         match self {
             Self::Api => ("the api listens", ["addr", "metrics_addr"]),
-            Self::Worker => ("the worker runs", ["metrics", "metrics"]),
+            Self::Worker | Self::MortalWorker => ("the worker runs", ["metrics", "metrics"]),
         }
     }
 
@@ -59,7 +67,7 @@ impl Program {
 
     /// The binary with these settings and nothing else of our environment.
     fn prepare(self, settings: &TestSettings, directory: &Path) -> Command {
-        let mut command = Command::new(binaries().join(self.name()));
+        let mut command = Command::new(self.binary());
         command.env_clear().envs(settings.environment()).current_dir(directory).stdin(Stdio::null());
         command
     }
@@ -116,10 +124,12 @@ impl Process {
         let (message, [health, metrics]) = self.program.announcement();
         let path = &self.log;
         let line = within(PATIENCE, message, async || {
-            assert!(running.child.0.try_wait().unwrap().is_none(), "it ended: {}", read(path, begin));
+            let ended = running.child.0.try_wait().unwrap().is_some();
             let lines = read(path, begin);
-            let parsed = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            parsed.into_iter().find(|line| line["message"] == message).ok_or(lines)
+            let line = parsed(&lines).into_iter().find(|line| line["message"] == message);
+            // What it was told to do may have ended it since it said so.
+            assert!(line.is_some() || !ended, "it ended: {lines}");
+            line.ok_or(lines)
         })
         .await;
         let address = |field: &str| line[field].as_str().map(|text| text.parse().unwrap());
@@ -206,6 +216,11 @@ impl Process {
     pub fn log(&self) -> String {
         read(&self.log, 0)
     }
+
+    /// The same, read as JSON.
+    pub fn log_lines(&self) -> Vec<Value> {
+        parsed(&self.log())
+    }
 }
 
 /// A child and whoever ends it when we no longer can.
@@ -240,6 +255,11 @@ async fn fetch(url: &str) -> Option<(u16, String)> {
     let response = http.get(url).send().await.ok()?;
     let status = response.status().as_u16();
     Some((status, response.text().await.ok()?))
+}
+
+/// The lines that are JSON.
+fn parsed(lines: &str) -> Vec<Value> {
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn read(path: &Path, begin: usize) -> String {

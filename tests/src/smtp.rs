@@ -158,6 +158,13 @@ impl SmtpSink {
         Ok(found.with_context(got)??.clone())
     }
 
+    /// Waits for a mail after the first `known` ones, and returns all after those.
+    pub async fn wait_beyond(&self, known: usize, patience: Duration) -> Result<Vec<Mail>> {
+        let mut mails = self.shared.mails.subscribe();
+        let found = tokio::time::timeout(patience, mails.wait_for(|mails| mails.len() > known)).await;
+        Ok(found.with_context(|| format!("no mail after {known}"))??.iter().skip(known).cloned().collect())
+    }
+
     /// Waits for the first mail to an address.
     pub async fn wait_for_to(&self, address: &str) -> Result<Mail> {
         let is_to = |mail: &&Mail| mail.to.iter().any(|to| to.eq_ignore_ascii_case(address));

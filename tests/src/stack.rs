@@ -104,6 +104,13 @@ impl Stack {
         self.workers.last_mut().unwrap()
     }
 
+    /// Starts one more `worker` that dies where its `FAIL_POINT` says; waits until it listens.
+    pub async fn start_mortal_worker(&mut self, settings: &[(&str, &str)]) -> &mut Process {
+        let process = self.launch(Program::MortalWorker, settings).await;
+        self.workers.push(process);
+        self.workers.last_mut().unwrap()
+    }
+
     async fn launch(&mut self, program: Program, changes: &[(&str, &str)]) -> Process {
         self.started += 1;
         let mut settings = self.settings.clone();

@@ -5,6 +5,8 @@
 //! it was cancelled (a client that hung up), so that no transaction stays open.
 
 pub mod constraint;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 pub mod migrate;
 
 use std::ops::{Deref, DerefMut};
@@ -136,6 +138,8 @@ async fn establish(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
         .batch_execute(SESSION_SETTINGS)
         .await
         .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    #[cfg(feature = "failpoints")]
+    failpoint::watch(&mut connection);
     Ok(connection)
 }
 

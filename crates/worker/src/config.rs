@@ -26,6 +26,9 @@ pub struct Config {
     pub unverified_accounts_kept: Option<TimeDelta>,
     /// How long running jobs are waited for at the end; shorter only in tests.
     pub drain: Duration,
+    /// Where it dies, in tests.
+    #[cfg(feature = "failpoints")]
+    pub fail_point: Option<domain::db::failpoint::FailPoint>,
 }
 
 impl Config {
@@ -71,6 +74,8 @@ impl Config {
             concurrency: concurrency?,
             unverified_accounts_kept: unverified_accounts_kept?,
             drain: crate::consume::Limits::DRAIN,
+            #[cfg(feature = "failpoints")]
+            fail_point: domain::db::failpoint::FailPoint::read(settings),
         })
     }
 }

@@ -40,6 +40,10 @@ pub struct Worker {
 /// Builds a worker: the one entry for `main` and for tests. Needs neither PostgreSQL nor Redis to be up; fails when a
 /// setting cannot work or the health page's address is taken.
 pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
+    #[cfg(feature = "failpoints")]
+    if let Some(point) = config.fail_point.clone() {
+        point.arm();
+    }
     let common = &config.common;
     let pool = domain::db::connect(&common.database_url, common.database_pool)?;
     let queues = Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?;
