@@ -55,6 +55,8 @@ pub async fn handle(context: Context, id: String) {
     };
     match outbox::claim(&context.pool, id).await {
         Ok(Claim::Job { lease, job, request_id }) => {
+            let span =
+                tracing::info_span!("job", id = %id, kind = job.kind(), attempt = lease.attempt, request_id);
             let run = run(&context, &lease, &job, request_id.as_deref()).instrument(span);
             #[cfg(feature = "failpoints")]
             let run = domain::db::failpoint::within(job.kind(), Box::pin(run));
