@@ -255,7 +255,10 @@ async fn f7_every_job_delivered_twenty_times_to_three_workers_has_one_effect() {
     let mut model = Model::default();
     (0..FRIENDS).for_each(|n| model.brought(format!("friend{n:02}"), "ada", "successful"));
     model.assert_holds(&stack).await;
-    let attempts: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE attempts <> 1 AND kind <> 'event.announce'").await;
+    let attempts: i64 = stack
+        .database
+        .value("SELECT count(*) FROM outbox WHERE attempts <> 1 AND kind <> 'event.announce'")
+        .await;
     assert_eq!(attempts, 0, "a delivery of what is done or held begins nothing");
     assert_eq!(stack.mail.mails().len(), FRIENDS + 1, "one mail each");
 }

@@ -75,7 +75,8 @@ async fn r2_a_reset_token_is_256_bits_and_is_nowhere_but_in_the_mail() {
     // The queue is looked into while the job is in it, and after.
     let mut held = testkit::app::eventually("the jobs are queued", async || {
         let held = dump::redis(&mut redis.connection().await.unwrap()).await;
-        let ids: String = app.database.value("SELECT string_agg(id::text, ' ') FROM outbox WHERE done_at IS NULL").await;
+        let ids: String =
+            app.database.value("SELECT string_agg(id::text, ' ') FROM outbox WHERE done_at IS NULL").await;
         let queued = |id: &str| held.iter().any(|value| value.contains(id));
         if ids.split(' ').all(queued) { Ok(held) } else { Err(format!("{held:?}")) }
     })

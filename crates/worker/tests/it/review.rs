@@ -116,8 +116,14 @@ async fn every_move_that_is_allowed_happens_once_and_no_other_does() {
                     assert_eq!((ruled.status, ruled.changed.len()), (to, 2), "{what}");
                     assert_eq!(desk.referral(friend.referral).await.0, to.as_str(), "{what}");
                     assert_eq!(desk.count("security_events").await, events + 1, "{what}");
+                    // The event of the move, and the settlement of what may pass.
                     let followed = desk.count("outbox").await - jobs;
-                    assert_eq!(followed, i64::from(verdict == Verdict::Approve), "{what}");
+                    assert_eq!(followed, 1 + i64::from(verdict == Verdict::Approve), "{what}");
+                    let announced = format!(
+                        "outbox WHERE payload ->> 'event' = 'referral.{to}' AND payload ->> 'subject_id' = '{}'",
+                        friend.referral
+                    );
+                    assert!(desk.count(&announced).await > 0, "{what}");
                     let again = rule(&desk, friend.referral, verdict).await.unwrap();
                     assert_eq!(again, Ruled { status: to, changed: Vec::new() }, "{what}: twice is once");
                     assert_eq!(desk.count("security_events").await, events + 1, "{what}");

@@ -3,7 +3,8 @@
 use domain::accounts::{self, Account, Email, NewAccount, RegisterError, Registered, Username};
 use domain::audit::Trace;
 use domain::referrals::{Claim, ReferralCode};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use uuid::Uuid;
 
 use super::Desk;
@@ -99,10 +100,10 @@ impl Desk {
 
     /// `count` people whom `referrer` brought.
     pub(crate) async fn friends(&self, name: &str, count: usize, referrer: &Account) -> Vec<Friend> {
-        join_all(
-            (0..count).map(|number| async move { self.friend(&format!("{name}{number}"), referrer).await }),
-        )
-        .await
+        let coming =
+            (0..count).map(|number| async move { self.friend(&format!("{name}{number}"), referrer).await });
+        // As many at once as there are connections: the machine sets the pace.
+        stream::iter(coming).buffered(self.pool.status().max_size).collect().await
     }
 
     /// The token of somebody's newest confirmation mail.
