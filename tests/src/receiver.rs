@@ -151,9 +151,9 @@ async fn take(inner: web::Data<Inner>, request: HttpRequest, body: web::Bytes) -
     match answer {
         Answer::Status(status, headers) => {
             let mut reply = HttpResponse::build(StatusCode::from_u16(status).unwrap());
-            headers.into_iter().for_each(|header| {
+            for header in headers {
                 reply.insert_header(header);
-            });
+            }
             reply.finish()
         }
         Answer::Stall => std::future::pending().await,

@@ -142,7 +142,7 @@ pub(crate) async fn of_referral(tx: &mut Tx, referral_id: Uuid) -> Result<Vec<Ea
 
 /// A redemption and who made it.
 pub(crate) async fn find_redemption(tx: &mut Tx, id: Uuid) -> Result<Option<(Uuid, Redemption)>, DbError> {
-    Ok(redemption::find(tx, id).await?)
+    redemption::find(tx, id).await
 }
 
 /// What was decided for a user, newest first, after `after`; at most `limit`.

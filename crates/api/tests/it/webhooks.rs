@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::app::{PATIENCE, TestApp};
 use testkit::client::{Client, Reply};
-use testkit::receiver::{Answer, Receiver};
+use testkit::receiver::{Answer, Received, Receiver};
 
 use crate::support::{Bearer, quick_app};
 
@@ -69,7 +69,7 @@ async fn w1_a_manager_adds_an_endpoint_and_it_is_told_of_a_friend_who_joins() {
     app.stats_when(&ada, |stats| stats["successful"] == 1).await;
     let received = receiver.wait_for(6, PATIENCE).await;
     assert!(received.iter().all(|message| message.is_signed_by(secret)));
-    let mut told: Vec<String> = received.iter().map(|message| message.event()).collect();
+    let mut told: Vec<String> = received.iter().map(Received::event).collect();
     told.sort();
     let wanted = [
         "ping",

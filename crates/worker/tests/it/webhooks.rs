@@ -68,10 +68,10 @@ async fn disabled(desk: &Desk, endpoint: Uuid) -> Option<String> {
 /// How many seconds an endpoint is left alone.
 async fn pause(desk: &Desk, endpoint: Uuid) -> i64 {
     let sql = format!(
-        "SELECT coalesce(extract(epoch FROM retry_at), 0)::float8 FROM webhook_endpoints WHERE id = '{endpoint}'"
+        "SELECT coalesce(extract(epoch FROM retry_at), 0)::bigint FROM webhook_endpoints WHERE id = '{endpoint}'"
     );
-    let until: f64 = desk.database.value(&sql).await;
-    (chrono::DateTime::from_timestamp(until as i64, 0).unwrap() - desk.clock.now()).num_seconds().max(0)
+    let until: i64 = desk.database.value(&sql).await;
+    (chrono::DateTime::from_timestamp(until, 0).unwrap() - desk.clock.now()).num_seconds().max(0)
 }
 
 fn events_of(received: &[Received]) -> Vec<String> {
