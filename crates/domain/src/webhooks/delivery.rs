@@ -1,7 +1,8 @@
 //! Deliveries: from an event to each endpoint that listens, and on until it is taken or given up.
 //!
 //! An endpoint that hangs or is down holds up no other: after a failure nothing is tried there for a while, longer each time,
-//! and what waits for it is put off, which costs neither an attempt nor a connection. One that took nothing for three days is
+//! then one delivery alone (a circuit breaker, half open), and what waits for it is put off, which costs neither an attempt nor
+//! a connection. One that took nothing for three days is
 //! disabled; one that answers 410 is at once (Standard Webhooks 1.0.0).
 
 use std::time::Duration;
@@ -28,6 +29,12 @@ const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(10);
 
 /// The longest that an endpoint may ask for (`Retry-After`).
 const LONGEST_REQUEST: TimeDelta = TimeDelta::hours(1);
+
+/// How long one delivery tries an endpoint that fails, before another may: longer than a request takes.
+const PROBE: TimeDelta = TimeDelta::seconds(20);
+
+/// How long the others are put off meanwhile.
+const BEHIND_PROBE: Duration = Duration::from_secs(5);
 
 /// An endpoint that took nothing for so long is disabled.
 const PATIENCE: TimeDelta = TimeDelta::days(3);
@@ -101,8 +108,8 @@ pub enum Next {
 /// A signed request.
 #[derive(Debug)]
 pub struct Message {
-    /// The endpoint.
-    pub endpoint_id: Uuid,
+    delivery_id: Uuid,
+    endpoint_id: Uuid,
     /// Where it is.
     pub url: String,
     /// `webhook-id`: the event's, the same at each attempt.
@@ -113,6 +120,8 @@ pub struct Message {
     pub signature: String,
     /// The body.
     pub body: String,
+    /// Whether it is the one that tries an endpoint which fails.
+    is_probe: bool,
 }
 
 /// Looks at a delivery whose turn it is, and signs it.
@@ -140,6 +149,12 @@ pub async fn prepare(
         tx.commit().await?;
         return Ok(Next::Nothing);
     }
+    let is_probe = open.is_failing;
+    if is_probe && !store::begin_probe(&mut tx, now, open.endpoint_id, now + PROBE).await? {
+        outbox::put_off(&mut tx, lease, BEHIND_PROBE).await?;
+        tx.commit().await?;
+        return Ok(Next::Nothing);
+    }
     let secrets = unseal(&mut tx, now, keys, &open).await?;
     tx.commit().await?;
     let Open { event_id, body, endpoint_id, url, .. } = open;
@@ -147,7 +162,16 @@ pub async fn prepare(
     let signatures: Vec<String> =
         secrets.iter().map(|secret| secret.sign(event_id, timestamp, &body)).collect();
     let signature = signatures.join(" ");
-    Ok(Next::Send(Message { endpoint_id, url, id: event_id, timestamp, signature, body }))
+    Ok(Next::Send(Message {
+        delivery_id,
+        endpoint_id,
+        url,
+        id: event_id,
+        timestamp,
+        signature,
+        body,
+        is_probe,
+    }))
 }
 
 /// The secrets that are in force, newest first. One that a former key sealed is sealed anew.
@@ -196,11 +220,11 @@ pub async fn record(
     pool: &Pool,
     now: DateTime<Utc>,
     lease: &Lease,
-    delivery_id: Uuid,
-    endpoint_id: Uuid,
+    message: &Message,
     answer: &Answer,
     is_last: bool,
 ) -> Result<Recorded, OutboxError> {
+    let Message { delivery_id, endpoint_id, .. } = *message;
     let (status, silence) = match answer {
         Answer::Status(status, _) => (Some(*status), None),
         Answer::Silence(why) => (None, Some(why.as_str())),
@@ -229,7 +253,7 @@ pub async fn record(
         None => {}
         Some(failures) if taken => store::recover(&mut tx, endpoint_id, &failures).await?,
         Some(_) if is_gone => disable(&mut tx, now, endpoint_id, "gone").await?,
-        Some(failures) => endpoint_failed(&mut tx, now, endpoint_id, failures, answer).await?,
+        Some(failures) => endpoint_failed(&mut tx, now, message, failures, answer).await?,
     }
     let recorded = match error {
         Some(error) if !is_gone && failures.is_some() => Recorded::Again(error),
@@ -246,10 +270,11 @@ pub async fn record(
 async fn endpoint_failed(
     tx: &mut Tx,
     now: DateTime<Utc>,
-    endpoint_id: Uuid,
+    message: &Message,
     before: Failures,
     answer: &Answer,
 ) -> Result<(), DbError> {
+    let endpoint_id = message.endpoint_id;
     let asked = match answer {
         Answer::Status(429 | 500..=599, asked) => Some(asked.unwrap_or_default()),
         Answer::Silence(_) => Some(Duration::ZERO),
@@ -258,13 +283,18 @@ async fn endpoint_failed(
     let since = before.since.unwrap_or(now);
     let mut after = Failures { since: Some(since), ..before };
     if let Some(asked) = asked {
-        // Those that were under way together are one round.
-        if before.retry_at.is_none_or(|at| at <= now) {
+        // Those that were under way when it began to fail are one round.
+        if before.rounds == 0 || message.is_probe {
             after.rounds = before.rounds.saturating_add(1);
         }
         let asked = TimeDelta::from_std(asked).unwrap_or(LONGEST_REQUEST).min(LONGEST_REQUEST);
         let next = now + pause(after.rounds).max(asked);
-        after.retry_at = Some(before.retry_at.map_or(next, |at| at.max(next)));
+        // What the probe reserved ends with it; what another was asked to wait does not.
+        let reserved = before.retry_at.filter(|_| !message.is_probe);
+        after.retry_at = Some(reserved.map_or(next, |at| at.max(next)));
+    } else if message.is_probe {
+        // It answers: others may be taken.
+        after = Failures { rounds: 0, retry_at: None, ..after };
     }
     store::note_failures(tx, endpoint_id, &after).await?;
     if now - since >= PATIENCE {

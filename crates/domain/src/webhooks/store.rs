@@ -85,6 +85,7 @@ pub(super) struct Open {
     pub(super) previous_secret: Option<Vec<u8>>,
     pub(super) previous_until: Option<DateTime<Utc>>,
     pub(super) is_disabled: bool,
+    pub(super) is_failing: bool,
     pub(super) retry_at: Option<DateTime<Utc>>,
 }
 
@@ -273,6 +274,7 @@ pub(super) async fn open(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Open>> {
             endpoints::previous_secret,
             endpoints::previous_until,
             endpoints::disabled_at.is_not_null(),
+            endpoints::failures.gt(0),
             endpoints::retry_at,
         ))
         .first(&mut **tx)
@@ -329,6 +331,21 @@ pub(super) struct Failures {
     #[diesel(column_name = failures)]
     pub(super) rounds: i32,
     pub(super) retry_at: Option<DateTime<Utc>>,
+}
+
+/// Lets one of many try an endpoint that fails: nobody else may until `until`.
+pub(super) async fn begin_probe(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    id: Uuid,
+    until: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let begun = diesel::update(endpoints::table.find(id))
+        .filter(endpoints::retry_at.is_null().or(endpoints::retry_at.assume_not_null().le(now)))
+        .set(endpoints::retry_at.eq(until))
+        .execute(&mut **tx)
+        .await?;
+    Ok(begun == 1)
 }
 
 /// Locks an endpoint, beside others who only promise it something.

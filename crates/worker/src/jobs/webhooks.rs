@@ -44,9 +44,7 @@ pub(super) async fn deliver(
         Next::Nothing => return Ok(()),
     };
     let answer = context.courier.send(&message).await;
-    let endpoint_id = message.endpoint_id;
-    let recorded =
-        webhooks::record(pool, clock.now(), lease, delivery_id, endpoint_id, &answer, is_last).await?;
+    let recorded = webhooks::record(pool, clock.now(), lease, &message, &answer, is_last).await?;
     let outcome = match (&recorded, &answer) {
         (Recorded::Done, Answer::Status(200..300, _)) => "delivered",
         (Recorded::Done, _) => "refused",

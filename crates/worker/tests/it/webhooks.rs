@@ -9,6 +9,7 @@ use domain::config::SealingKeys;
 use domain::outbox::Job;
 use domain::referrals::Verdict;
 use domain::webhooks::{self, Edit, Event, NewEndpoint};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::app::PATIENCE;
 use testkit::receiver::{Answer, Received, Receiver};
@@ -320,6 +321,16 @@ async fn w5_an_endpoint_that_is_down_is_left_alone_longer_each_time_and_costs_ot
     desk.run(job).await;
     assert!((3_590..=3_600).contains(&pause(&desk, endpoint).await));
     desk.clock.advance(TimeDelta::seconds(3_601));
+
+    // One of all that wait tries whether it is back, and the others not even when they run at once.
+    receiver.answer(Answer::Stall);
+    desk.let_leases_end().await;
+    let before = receiver.received().len();
+    let waiting = desk.ids("SELECT id FROM outbox WHERE kind = 'webhook.deliver' AND done_at IS NULL").await;
+    assert_eq!(waiting.len(), 5);
+    join_all(waiting.iter().map(|job| desk.run(*job))).await;
+    assert_eq!(receiver.received().len(), before + 1);
+    desk.clock.advance(TimeDelta::hours(1));
 
     // It is back: everything that waited arrives.
     receiver.answer(Answer::status(200));
