@@ -32,6 +32,8 @@ const LONGEST_TEXT: usize = 2_048;
 /// The members of the object in the body of a request.
 #[derive(Debug)]
 pub struct Fields {
+    /// Where the object is in the body: empty for the body itself.
+    at: String,
     /// What nobody asked for yet.
     members: Vec<(String, Json)>,
     errors: Vec<FieldError>,
@@ -48,7 +50,7 @@ pub struct LargeFields(pub Fields);
 impl Fields {
     /// No fields.
     fn none() -> Self {
-        Self { members: Vec::new(), errors: Vec::new() }
+        Self::of(String::new(), Vec::new())
     }
 
     /// Parses a body that arrived whole.
@@ -59,14 +61,15 @@ impl Fields {
         let Json::Object(members) = json else {
             return Err(Problem::field("", FieldCode::WrongType).detail("The body must be a JSON object."));
         };
-        Ok(Self { errors, ..Self::of(members) })
+        Ok(Self { errors, ..Self::of(String::new(), members) })
     }
 
-    /// The members of an object. Those given twice are reported already; the first stays, so that its own errors show too.
-    fn of(mut members: Vec<(String, Json)>) -> Self {
+    /// The members of the object at a place in the body. Those given twice are reported already; the first stays, so that
+    /// its own errors show too.
+    fn of(at: String, mut members: Vec<(String, Json)>) -> Self {
         let mut seen = std::collections::HashSet::new();
         members.retain(|(name, _)| seen.insert(name.clone()));
-        Self { members, errors: Vec::new() }
+        Self { at, members, errors: Vec::new() }
     }
 
     /// A required text, parsed by `parse`.
@@ -202,11 +205,10 @@ impl Fields {
                 errors.push(Complaint::new(FieldCode::WrongType, "This must be an object.").at(at));
                 return None;
             };
-            let mut fields = Self::of(members);
+            let mut fields = Self::of(at, members);
             let value = read(&mut fields);
             fields.refuse_the_rest();
-            let inside = |error: FieldError| FieldError { pointer: at.clone() + &error.pointer, ..error };
-            errors.extend(fields.errors.into_iter().map(inside));
+            errors.append(&mut fields.errors);
             value
         })
     }
@@ -251,7 +253,7 @@ impl Fields {
         }
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let mut at = String::new();
+            let mut at = self.at.clone();
             json::push_token(&mut at, name);
             json::push_token(&mut at, &index.to_string());
             values.extend(read(item, at, &mut self.errors));
@@ -266,9 +268,19 @@ impl Fields {
 
     /// Adds an error that only shows when several fields are looked at together.
     pub fn error(&mut self, name: &str, complaint: impl Into<Complaint>) {
-        let mut pointer = String::new();
+        let mut pointer = self.at.clone();
         json::push_token(&mut pointer, name);
-        self.errors.push(complaint.into().at(pointer));
+        self.error_at(pointer, complaint);
+    }
+
+    /// Adds an error of an object that was read before, by where it [is](Self::at).
+    pub fn error_at(&mut self, at: String, complaint: impl Into<Complaint>) {
+        self.errors.push(complaint.into().at(at));
+    }
+
+    /// Where in the body this object is.
+    pub fn at(&self) -> &str {
+        &self.at
     }
 
     /// All values, or a problem that names every failing field.

@@ -199,6 +199,11 @@ pub(crate) async fn lock_shared(tx: &mut Tx, user_id: Uuid) -> Result<Option<i32
     Ok(store::lock_shared(tx, user_id).await?)
 }
 
+/// As [`lock_shared`], of somebody who acts in person; false when they are gone or blocked.
+pub(crate) async fn lock_alive(tx: &mut Tx, user_id: Uuid) -> Result<bool, DbError> {
+    Ok(store::lock_alive(tx, user_id).await?)
+}
+
 /// The live account with this address.
 pub(crate) async fn find_by_email(tx: &mut Tx, email: &str) -> Result<Option<Account>, DbError> {
     Ok(store::find_by_email(tx, email).await?)

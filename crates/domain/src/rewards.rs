@@ -26,7 +26,7 @@ pub use check::{INVARIANTS, Invariant, Violations, check_ledger};
 pub use coupons::{Coupon, CouponError, Till, use_coupon};
 pub use redemption::{CatalogOption, RedeemError, Redemption, Wish, catalog, redeem};
 pub use reversal::{Reversal, reverse_referral};
-pub use rules::{ReplaceError, Replacement, RuleError, RuleSet, RuleSpec, check_rules, replace_rules, rules};
+pub use rules::{ReplaceError, Replacement, RuleError, RuleSet, RuleSpec, check_set, replace_rules, rules};
 pub(crate) use settlement::{Sides, decide};
 pub(crate) use store::Earned;
 pub use store::RewardView;

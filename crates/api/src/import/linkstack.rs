@@ -52,7 +52,7 @@ fn item(line: usize, row: &Value) -> Item {
     let unsupported = matches!(button, TEXT | VCARD) || matches!(kind.as_str(), "text" | "vcard");
     let url = match (button, kind.as_str()) {
         (MAIL, _) | (_, "email") if !link.contains(':') => format!("mailto:{link}"),
-        (TELEPHONE, _) | (_, "telephone") if !link.contains(':') => format!("tel:{}", digits(&link)),
+        (TELEPHONE, _) | (_, "telephone") if !link.contains(':') => format!("tel:{link}"),
         _ => link,
     };
     let refused = match () {
@@ -63,11 +63,6 @@ fn item(line: usize, row: &Value) -> Item {
     // An icon's title is the name of its network, in small letters.
     let title = if button == ICON { capitalised(&known.title) } else { known.title };
     Item { title, url: Some(url), refused, ..known }
-}
-
-/// A number as people write it, without the spaces between its digits.
-fn digits(number: &str) -> String {
-    number.chars().filter(|letter| !letter.is_whitespace()).collect()
 }
 
 fn capitalised(word: &str) -> String {

@@ -40,7 +40,7 @@ fn an_export_of_linkstack_is_read_with_its_blocks() {
         (items[1].line, items[1].pinned, items[1].url.as_deref()),
         (1, true, Some("https://example.org/shop"))
     );
-    assert_eq!(items[2].url.as_deref(), Some("tel:+4989123"));
+    assert_eq!(items[2].url.as_deref(), Some("tel:+49 89 123"));
     assert_eq!(items[3].url.as_deref(), Some("mailto:ada@example.org"));
     assert_eq!(
         (items[4].refused, items[5].refused),

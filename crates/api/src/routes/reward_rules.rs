@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use domain::audit::Actor;
-use domain::rewards::{self, Amount, Beneficiary, Replacement, RewardKind, RuleError, RuleSet, RuleSpec};
+use domain::rewards::{self, Amount, Beneficiary, Replacement, RewardKind, RuleSet, RuleSpec};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Complaint, Fields};
-use crate::problem::{FieldCode, FieldError, Problem};
+use crate::problem::{FieldCode, Problem};
 
 /// How many rules a body may hold. The domain takes fewer, and says so.
 const MOST_READ: usize = 200;
@@ -127,20 +127,33 @@ pub(super) async fn put(
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let version = fields.integer("version", 1..=i32::MAX);
-    let rules = fields.objects("rules", MOST_READ, read);
-    let (version, rules) = fields.finish((version, rules))?;
-    let wrong = rewards::check_rules(&rules);
-    if !wrong.is_empty() {
-        return Err(Problem::validation(wrong.into_iter().map(complaint).collect()));
+    let drafts = fields.objects("rules", MOST_READ, |item| Some(read(item)));
+    let places: Vec<&str> = drafts.iter().flatten().map(|draft| draft.at.as_str()).collect();
+    for (index, error) in rewards::check_set(drafts.iter().flatten().map(|draft| draft.key.clone())) {
+        if let Some(at) = places.get(index) {
+            fields.error_at((*at).to_owned(), error);
+        }
     }
+    let (version, drafts) = fields.finish((version, drafts))?;
 
+    let rules = drafts.into_iter().map(|draft| draft.rule).collect();
     let replacement = Replacement { version, rules, actor: Actor::Manager(caller.user_id) };
     let set = rewards::replace_rules(&state.pool, state.clock.now(), replacement, &trace).await?;
     tracing::info!(version = set.version, manager = %caller.user_id, "replaced the reward rules");
     Ok(HttpResponse::Ok().json(Reply::from(set)))
 }
 
-fn read(fields: &mut Fields) -> Option<RuleSpec> {
+/// A rule of the body. What could not be read of it is reported, and stands here as something that nothing is wrong with:
+/// so the rest of it is checked in the same answer.
+struct Draft {
+    /// Where it is.
+    at: String,
+    rule: RuleSpec,
+    /// Its name, if all that makes it could be read.
+    key: Option<String>,
+}
+
+fn read(fields: &mut Fields) -> Draft {
     let triggers = [("per_referral", false), ("milestone", true)];
     let of_milestone = fields.parse("trigger", |text| crate::body::pick(&triggers, text));
     let milestone = match of_milestone {
@@ -162,17 +175,26 @@ fn read(fields: &mut Fields) -> Option<RuleSpec> {
     let max_total = fields.optional_integer("max_total", 1..=i32::MAX);
     let starts_at = fields.parse_optional("starts_at", instant);
     let ends_at = fields.parse_optional("ends_at", instant);
-    Some(RuleSpec {
-        milestone: milestone?,
-        beneficiary: beneficiary?,
-        kind: kind?,
-        amount: amount?,
-        campaign: campaign?,
-        max_per_month: max_per_month?,
-        max_total: max_total?,
-        starts_at: starts_at?,
-        ends_at: ends_at?,
-    })
+    let is_named = of_milestone.is_some()
+        && milestone.is_some()
+        && beneficiary.is_some()
+        && kind.is_some()
+        && campaign.is_some();
+    let rule = RuleSpec {
+        milestone: (of_milestone == Some(true)).then(|| milestone.flatten().unwrap_or(1)),
+        beneficiary: beneficiary.unwrap_or(Beneficiary::Referrer),
+        kind: kind.unwrap_or(RewardKind::Credits),
+        amount: amount.unwrap_or(Amount::from_whole(1)),
+        campaign: campaign.flatten(),
+        max_per_month: max_per_month.flatten(),
+        max_total: max_total.flatten(),
+        starts_at: starts_at.flatten(),
+        ends_at: ends_at.flatten(),
+    };
+    for (name, error) in rule.errors() {
+        fields.error(name, error);
+    }
+    Draft { at: fields.at().to_owned(), key: is_named.then(|| rule.key()), rule }
 }
 
 /// To the microsecond, as the database keeps it.
@@ -183,9 +205,4 @@ fn instant(text: &str) -> Result<DateTime<Utc>, Complaint> {
     let within = (0..=253_402_300_799).contains(&instant.timestamp());
     let whole = DateTime::from_timestamp_micros(instant.timestamp_micros()).filter(|_| within);
     whole.ok_or_else(malformed)
-}
-
-fn complaint((index, field, error): (usize, Option<&'static str>, RuleError)) -> FieldError {
-    let field = field.map(|field| format!("/{field}")).unwrap_or_default();
-    Complaint::from(error).at(format!("/rules/{index}{field}"))
 }

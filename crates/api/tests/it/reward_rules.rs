@@ -148,6 +148,31 @@ async fn a14_what_is_wrong_with_a_rule_is_said_by_its_place() {
         let reply = put(&boss, body.clone()).await.expect(422);
         assert_eq!(reply.errors(), errors, "{body}");
     }
+    let everything = json!({ "version": 0, "rules": [
+        rule(&json!({ "amount": "0", "id": 1 })),
+        1,
+        rule(&json!({ "campaign": "No Spaces", "amount": "1.005" })),
+        rule(&json!({ "trigger": "milestone", "campaign": "advent", "max_total": 1 })),
+        rule(&json!({ "reward_type": "gold", "amount": "1000000.01", "starts_at": "tomorrow" })),
+        rule(&json!({ "amount": "ten" })),
+    ] });
+    let errors = [
+        "/rules/0/amount invalid_value",
+        "/rules/0/id unknown_field",
+        "/rules/1 wrong_type",
+        "/rules/2/amount invalid_value",
+        "/rules/2/campaign invalid_value",
+        "/rules/3/campaign invalid_value",
+        "/rules/3/max_total invalid_value",
+        "/rules/3/milestone required",
+        "/rules/4/amount invalid_value",
+        "/rules/4/reward_type invalid_value",
+        "/rules/4/starts_at invalid_value",
+        "/rules/5 duplicate_field",
+        "/rules/5/amount invalid_value",
+        "/version invalid_value",
+    ];
+    assert_eq!(put(&boss, everything).await.expect(422).errors(), errors, "in one answer");
     for (change, error) in [
         (json!({ "amount": "0" }), "/rules/0/amount invalid_value"),
         (json!({ "amount": "-1" }), "/rules/0/amount invalid_value"),
@@ -177,10 +202,11 @@ async fn a14_what_is_wrong_with_a_rule_is_said_by_its_place() {
     }
     let twice = json!({ "version": 1, "rules": [rule(&json!({})), rule(&json!({ "amount": "20" }))] });
     assert_eq!(put(&boss, twice).await.expect(422).errors(), ["/rules/1 duplicate_field"]);
-    let many: Vec<_> = (0..51).map(|n| rule(&json!({ "campaign": format!("c{n}") }))).collect();
+    let mut many: Vec<_> = (0..51).map(|n| rule(&json!({ "campaign": format!("c{n}") }))).collect();
+    many[0] = rule(&json!({ "amount": "-1" }));
     assert_eq!(
         put(&boss, json!({ "version": 1, "rules": many })).await.expect(422).errors(),
-        ["/rules/50 too_long"]
+        ["/rules/0/amount invalid_value", "/rules/50 too_long"]
     );
     assert_eq!(boss.get(PATH).await.json()["version"], 1, "nothing was changed");
     put(&boss, json!({ "version": 1, "rules": [] })).await.expect(200);

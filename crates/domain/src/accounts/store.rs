@@ -189,6 +189,18 @@ pub(super) async fn lock_shared(tx: &mut Tx, id: Uuid) -> QueryResult<Option<i32
         .optional()
 }
 
+/// As [`lock_shared`]; false when the user is gone or blocked.
+pub(super) async fn lock_alive(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
+    let found: Option<Uuid> = users::table
+        .filter(users::id.eq(id).and(alive()))
+        .select(users::id)
+        .for_share()
+        .first(&mut **tx)
+        .await
+        .optional()?;
+    Ok(found.is_some())
+}
+
 pub(super) async fn set_password(tx: &mut Tx, id: Uuid, hash: &str, now: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(users::table.find(id))
         .set((users::password_hash.eq(hash), users::password_changed_at.eq(now)))

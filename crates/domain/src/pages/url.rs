@@ -2,6 +2,7 @@
 //!
 //! Checked when a link is written and again when it is followed, so that a row from elsewhere leads nowhere either.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use url::Url;
@@ -61,7 +62,7 @@ impl LinkUrl {
         if text.chars().any(|letter| letter.is_control() || super::text::turns_direction(letter)) {
             return Err(LinkUrlError::InvisibleCharacter);
         }
-        let url = Url::parse(text).map_err(|error| match error {
+        let url = Url::parse(&without_spaces(text)).map_err(|error| match error {
             url::ParseError::RelativeUrlWithoutBase => LinkUrlError::Scheme,
             _ => LinkUrlError::Malformed,
         })?;
@@ -128,6 +129,18 @@ fn check_mail(url: &Url) -> Result<(), LinkUrlError> {
     }
 }
 
+/// A telephone number without the spaces that people write in it: an address has hyphens, dots and brackets only (RFC 3966,
+/// 5.1.1). Any other address as it is.
+fn without_spaces(text: &str) -> Cow<'_, str> {
+    match text.split_once(':') {
+        Some((scheme, number)) if scheme.eq_ignore_ascii_case("tel") => {
+            let number: String = number.chars().filter(|letter| !letter.is_whitespace()).collect();
+            Cow::Owned(format!("tel:{number}"))
+        }
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// RFC 3966, as far as people write numbers.
 fn check_telephone(url: &Url) -> Result<(), LinkUrlError> {
     let path = url.path();
@@ -156,6 +169,7 @@ mod tests {
             ("https://[2001:db8::1]:8443/", "https://[2001:db8::1]:8443/"),
             ("mailto:ada@example.org?subject=Hi%20there", "mailto:ada@example.org?subject=Hi%20there"),
             ("tel:+49-(0)89-123;ext=4", "tel:+49-(0)89-123;ext=4"),
+            ("Tel: +49 (30)\u{a0}12 34", "tel:+49(30)1234"),
         ] {
             assert_eq!(LinkUrl::parse(text).map(|url| url.text), Ok(kept.to_owned()), "{text}");
         }
@@ -190,6 +204,9 @@ mod tests {
             ("mailto://example.org/a@b", LinkUrlError::Malformed),
             ("tel:", LinkUrlError::Malformed),
             ("tel:call-me", LinkUrlError::Malformed),
+            ("tel:+49 30/1234", LinkUrlError::Malformed),
+            ("tel:+49\t30 1234", LinkUrlError::InvisibleCharacter),
+            ("te l:12", LinkUrlError::Scheme),
             ("tel:<script>11", LinkUrlError::Malformed),
             ("tel://123456", LinkUrlError::Malformed),
             (&format!("https://example.org/{}", "a".repeat(2_048)), LinkUrlError::TooLong),

@@ -87,7 +87,8 @@ async fn redeem_in(
     wish: Wish<'_>,
 ) -> Result<(Redemption, i64), RedeemError> {
     let Wish { user_id, option, idempotency_key, .. } = wish;
-    if accounts::lock_shared(tx, user_id).await?.is_none() {
+    // Looked at here again: somebody may be blocked after the request was let in.
+    if !accounts::lock_alive(tx, user_id).await? {
         return Err(RedeemError::NoSuchAccount);
     }
     let version = referrals::touch(tx, now, user_id).await?;

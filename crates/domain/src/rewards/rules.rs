@@ -90,7 +90,7 @@ impl RuleSpec {
     }
 
     /// What is wrong with it by itself: each with the name of the field.
-    fn errors(&self) -> Vec<(&'static str, RuleError)> {
+    pub fn errors(&self) -> Vec<(&'static str, RuleError)> {
         let is_name = |name: &String| {
             (1..=40).contains(&name.len())
                 && !name.starts_with('-')
@@ -119,17 +119,17 @@ impl RuleSpec {
     }
 }
 
-/// What is wrong with a set: the index of the rule, the name of the field (none: the whole rule), and why.
-pub fn check_rules(rules: &[RuleSpec]) -> Vec<(usize, Option<&'static str>, RuleError)> {
+/// What is wrong with a set of rules, whatever is wrong with each of them: the index of the rule, and why. `keys` are the
+/// rules' names, as far as they are known.
+pub fn check_set(keys: impl IntoIterator<Item = Option<String>>) -> Vec<(usize, RuleError)> {
     let mut wrong = Vec::new();
-    let mut keys = std::collections::HashSet::new();
-    for (index, rule) in rules.iter().enumerate() {
-        wrong.extend(rule.errors().into_iter().map(|(field, error)| (index, Some(field), error)));
-        if !keys.insert(rule.key()) {
-            wrong.push((index, None, RuleError::Duplicate));
+    let mut seen = std::collections::HashSet::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        if key.is_some_and(|key| !seen.insert(key)) {
+            wrong.push((index, RuleError::Duplicate));
         }
         if index == MOST_RULES {
-            wrong.push((index, None, RuleError::TooMany));
+            wrong.push((index, RuleError::TooMany));
         }
     }
     wrong
@@ -177,7 +177,7 @@ pub enum ReplaceError {
     /// Somebody else replaced them since, or the version never was.
     #[error("the rules are of another version")]
     Overtaken,
-    /// Some are wrong: see [`check_rules`].
+    /// Some are wrong: see [`RuleSpec::errors`] and [`check_set`].
     #[error("some rules are wrong")]
     Invalid,
     /// The database.
@@ -199,7 +199,8 @@ pub async fn replace_rules(
     trace: &Trace,
 ) -> Result<RuleSet, ReplaceError> {
     let Replacement { version, rules, actor } = replacement;
-    if !check_rules(&rules).is_empty() {
+    let each_is_right = rules.iter().all(|rule| rule.errors().is_empty());
+    if !each_is_right || !check_set(rules.iter().map(|rule| Some(rule.key()))).is_empty() {
         return Err(ReplaceError::Invalid);
     }
     let changed_by = match actor {
@@ -252,10 +253,6 @@ mod tests {
         }
     }
 
-    fn errors(rule: RuleSpec) -> Vec<(Option<&'static str>, RuleError)> {
-        check_rules(&[rule]).into_iter().map(|(_, field, error)| (field, error)).collect()
-    }
-
     #[test]
     fn keys_name_trigger_side_kind_and_campaign() {
         assert_eq!(rule().key(), "per_referral.referrer.credits");
@@ -269,8 +266,8 @@ mod tests {
     fn what_a_rule_may_not_be_is_said_by_field() {
         let now = DateTime::UNIX_EPOCH;
         let name = |name: &str| RuleSpec { campaign: Some(name.to_owned()), ..rule() };
-        assert_eq!(errors(rule()), []);
-        assert_eq!(errors(name("a-1")), []);
+        assert_eq!(rule().errors(), []);
+        assert_eq!(name("a-1").errors(), []);
         for (wrong, field, error) in [
             (RuleSpec { amount: Amount::ZERO, ..rule() }, "amount", RuleError::Amount),
             (
@@ -301,16 +298,17 @@ mod tests {
             (name(""), "campaign", RuleError::Campaign),
             (RuleSpec { milestone: Some(5), ..name("a") }, "campaign", RuleError::MilestoneCampaign),
         ] {
-            assert_eq!(errors(wrong.clone()), [(Some(field), error)], "{wrong:?}");
+            assert_eq!(wrong.errors(), [(field, error)], "{wrong:?}");
         }
     }
 
     #[test]
     fn rules_of_a_set_can_be_told_apart_and_are_not_without_number() {
-        let twice = [rule(), RuleSpec { amount: Amount::from_whole(20), ..rule() }];
-        assert_eq!(check_rules(&twice), [(1, None, RuleError::Duplicate)]);
-        let many: Vec<_> = (0..52).map(|n| RuleSpec { campaign: Some(format!("c{n}")), ..rule() }).collect();
-        assert_eq!(check_rules(&many), [(50, None, RuleError::TooMany)]);
-        assert_eq!(check_rules(&many[..50]), []);
+        let twice = [Some("a"), None, Some("b"), None, Some("a")].map(|key| key.map(str::to_owned));
+        assert_eq!(check_set(twice), [(4, RuleError::Duplicate)]);
+        let many = |count: usize| (0..count).map(|n| Some(n.to_string()));
+        assert_eq!(check_set(many(52)), [(50, RuleError::TooMany)]);
+        assert_eq!(check_set(many(50)), []);
+        assert_eq!(check_set((0..51).map(|_| None)), [(50, RuleError::TooMany)], "whatever they are");
     }
 }

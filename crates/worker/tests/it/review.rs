@@ -7,7 +7,7 @@ use domain::accounts::{self, Account, Blocking};
 use domain::audit::{Actor, Trace};
 use domain::outbox::Job;
 use domain::referrals::{self, ReferralStatus, Ruled, Ruling, RulingError, Verdict};
-use domain::rewards::{self, AdjustError, Adjustment, Amount};
+use domain::rewards::{self, AdjustError, Adjustment, Amount, RedeemError};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -20,12 +20,12 @@ pub(super) async fn rule(desk: &Desk, referral_id: Uuid, verdict: Verdict) -> Re
     referrals::rule(&desk.pool, desk.clock.now(), policy, ruling, &Trace::default()).await
 }
 
-async fn block(desk: &Desk, user_id: Uuid) {
+pub(super) async fn block(desk: &Desk, user_id: Uuid) {
     let blocking = Blocking { user_id, actor: Actor::Operator, reason: "a test" };
     accounts::block(&desk.pool, desk.clock.now(), blocking, &Trace::default()).await.unwrap();
 }
 
-async fn unblock(desk: &Desk, user_id: Uuid) {
+pub(super) async fn unblock(desk: &Desk, user_id: Uuid) {
     let blocking = Blocking { user_id, actor: Actor::Operator, reason: "a test" };
     accounts::unblock(&desk.pool, desk.clock.now(), blocking, &Trace::default()).await.unwrap();
 }
@@ -311,6 +311,8 @@ async fn a_blocked_account_earns_and_brings_nothing_until_it_is_let_in_again() {
         .await
         .unwrap();
     assert!(late.referral.is_none(), "the code of a blocked account brings nobody");
+    let spent = desk.redeem(ada.id, "premium_7_days", "week").await;
+    assert!(matches!(spent, Err(RedeemError::NoSuchAccount)), "{spent:?}");
     let events =
         "security_events WHERE actor = 'operator' AND event IN ('account_blocked', 'account_unblocked')";
     assert_eq!(desk.count(events).await, 5);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use csv::{QuoteStyle, WriterBuilder};
 
-use super::{Item, Numbers, Reply};
+use super::{Item, Numbers, Reply, Totals};
 
 /// What a spreadsheet takes for the beginning of a formula, or skips on its way to one.
 const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '＠'];
@@ -24,8 +24,10 @@ pub(super) fn write(reply: &Reply) -> anyhow::Result<Vec<u8>> {
         "bots",
         "views",
         "unique_views",
+        "own",
+        "click_through_rate",
     ])?;
-    sheet.row("totals", "", "", reply.totals.numbers)?;
+    sheet.totals(&reply.totals)?;
     for piece in &reply.series {
         sheet.row(
             "series",
@@ -55,7 +57,24 @@ pub(super) fn write(reply: &Reply) -> anyhow::Result<Vec<u8>> {
 struct Sheet(csv::Writer<Vec<u8>>);
 
 impl Sheet {
+    /// The one row that has figures of its own.
+    fn totals(&mut self, totals: &Totals) -> csv::Result<()> {
+        let rate = totals.click_through_rate.map(|rate| rate.to_string()).unwrap_or_default();
+        self.record("totals", "", "", totals.numbers, [&totals.own.to_string(), &rate])
+    }
+
     fn row(&mut self, section: &str, value: &str, title: &str, numbers: Numbers) -> csv::Result<()> {
+        self.record(section, value, title, numbers, ["", ""])
+    }
+
+    fn record(
+        &mut self,
+        section: &str,
+        value: &str,
+        title: &str,
+        numbers: Numbers,
+        [own, rate]: [&str; 2],
+    ) -> csv::Result<()> {
         let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
         self.0.write_record([
             section,
@@ -66,6 +85,8 @@ impl Sheet {
             &numbers.bots.to_string(),
             &number(numbers.views),
             &number(numbers.unique_views),
+            own,
+            rate,
         ])
     }
 }

@@ -146,6 +146,11 @@ async fn h7_a_csv_has_every_figure_and_no_formula() {
         put(&app, subject, 3, "2026-11-22T10:00:00Z", "phone", 7).await;
     }
     put(&app, ada.id, 1, "2026-11-22T10:00:00Z", &evil.to_string(), 7).await;
+    let sql = format!(
+        "UPDATE click_hours SET views = 28, unique_views = 9, own_clicks = 3 WHERE subject_id = '{}' AND dimension = 0",
+        ada.id
+    );
+    app.database.batch_execute(&sql).await.unwrap();
     let query = "from=2026-11-22&to=2026-11-23";
     let reply = ada.client.get(&format!("/api/profile/stats/?{query}&format=csv")).await.expect(200);
     assert_eq!(reply.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
@@ -154,17 +159,17 @@ async fn h7_a_csv_has_every_figure_and_no_formula() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "\"section\",\"value\",\"title\",\"clicks\",\"unique\",\"bots\",\"views\",\"unique_views\""
+        "\"section\",\"value\",\"title\",\"clicks\",\"unique\",\"bots\",\"views\",\"unique_views\",\"own\",\"click_through_rate\""
     );
     for line in [
-        "\"totals\",\"\",\"\",\"7\",\"1\",\"2\",\"0\",\"0\"".to_owned(),
-        "\"series\",\"2026-11-22T00:00:00Z\",\"\",\"7\",\"1\",\"2\",\"0\",\"0\"".to_owned(),
-        "\"series\",\"2026-11-23T00:00:00Z\",\"\",\"0\",\"0\",\"0\",\"0\",\"0\"".to_owned(),
+        "\"totals\",\"\",\"\",\"7\",\"1\",\"2\",\"28\",\"9\",\"3\",\"0.25\"".to_owned(),
+        "\"series\",\"2026-11-22T00:00:00Z\",\"\",\"7\",\"1\",\"2\",\"28\",\"9\",\"\",\"\"".to_owned(),
+        "\"series\",\"2026-11-23T00:00:00Z\",\"\",\"0\",\"0\",\"0\",\"0\",\"0\",\"\",\"\"".to_owned(),
         format!(
-            "\"links\",\"{evil}\",\"'=HYPERLINK(\"\"https://evil.example\"\",\"\"x\"\")\",\"7\",\"1\",\"2\",\"\",\"\""
+            "\"links\",\"{evil}\",\"'=HYPERLINK(\"\"https://evil.example\"\",\"\"x\"\")\",\"7\",\"1\",\"2\",\"\",\"\",\"\",\"\""
         ),
-        "\"referrers\",\"'-referrer.example\",\"\",\"5\",\"1\",\"2\",\"0\",\"0\"".to_owned(),
-        "\"devices\",\"phone\",\"\",\"7\",\"1\",\"2\",\"0\",\"0\"".to_owned(),
+        "\"referrers\",\"'-referrer.example\",\"\",\"5\",\"1\",\"2\",\"0\",\"0\",\"\",\"\"".to_owned(),
+        "\"devices\",\"phone\",\"\",\"7\",\"1\",\"2\",\"0\",\"0\",\"\",\"\"".to_owned(),
     ] {
         assert!(lines.contains(&line.as_str()), "{line} is missing in {text}");
     }
@@ -173,7 +178,7 @@ async fn h7_a_csv_has_every_figure_and_no_formula() {
         let sheet = client.get(&format!("/api/links/{evil}/stats/?{query}")).await.expect(200);
         assert!(sheet.header("content-type").unwrap().starts_with("text/csv"), "{accept}");
         assert!(
-            sheet.text().contains("\"totals\",\"\",\"\",\"7\",\"1\",\"2\",\"\",\"\""),
+            sheet.text().contains("\"totals\",\"\",\"\",\"7\",\"1\",\"2\",\"\",\"\",\"0\",\"\""),
             "{}",
             sheet.text()
         );
