@@ -74,3 +74,14 @@ fn every_threat_names_tests_that_exist() {
         }
     }
 }
+
+/// Whoever is woken by an alert finds what to do under its name.
+#[test]
+fn every_alert_has_its_part_of_the_runbook_and_no_part_is_left_over() {
+    let alerts = read("deploy/alerts/trellis.yaml");
+    let alerts: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let runbook = read("deploy/RUNBOOK.md");
+    let parts: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert!(alerts.len() > 7, "{alerts:?}");
+    assert_eq!(parts, alerts);
+}

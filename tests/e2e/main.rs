@@ -21,6 +21,7 @@ mod killed_workers;
 mod limits;
 mod logs;
 mod main_job;
+mod measurements;
 mod model;
 mod operators;
 mod privacy;
