@@ -9,6 +9,7 @@
 )]
 
 mod at_once;
+mod backup;
 mod clicks;
 mod configuration;
 mod encrypted_services;
