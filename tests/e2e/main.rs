@@ -25,6 +25,7 @@ mod main_job;
 mod measurements;
 mod model;
 mod operators;
+mod pooler;
 mod privacy;
 mod readiness;
 mod redis_outages;

@@ -38,6 +38,11 @@ pub fn haproxy() -> PathBuf {
     std::env::var_os("TEST_HAPROXY").map_or_else(|| PathBuf::from("haproxy"), PathBuf::from)
 }
 
+/// The pooler that tests put in front of PostgreSQL (`TEST_PGBOUNCER`).
+pub fn pgbouncer() -> PathBuf {
+    std::env::var_os("TEST_PGBOUNCER").map_or_else(|| PathBuf::from("pgbouncer"), PathBuf::from)
+}
+
 /// Where the built `api` and `worker` are (`TRELLIS_BIN_DIR`).
 pub fn binaries() -> PathBuf {
     std::env::var_os("TRELLIS_BIN_DIR")
