@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security deploy-check bench bench-data migrate check-ledger recount doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security deploy-check deny bench bench-data migrate check-ledger recount doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -50,6 +50,9 @@ security: ## hydra, sqlmap, wapiti and slowhttptest against a stack of its own, 
 
 deploy-check: ## the files in deploy/, by what checks such files without running them (from PyPI and Debian, in .dev/)
 	@deploy/dev/deploy-check
+
+deny: ## licences, sources and copies of the dependencies (cargo-deny, built into .dev/ the first time)
+	@deploy/dev/deny
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)
