@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security bench bench-data migrate check-ledger recount doctor clean
+.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security deploy-check deny bench bench-data migrate check-ledger recount doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -47,6 +47,12 @@ jwks-test: ## somebody else's library verifies our tokens (needs Python 3; PyJWT
 
 security: ## hydra, sqlmap, wapiti and slowhttptest against a stack of its own, on loopback (T="guess drip" for some)
 	@deploy/dev/security $(T)
+
+deploy-check: ## the files in deploy/, by what checks such files without running them (from PyPI and Debian, in .dev/)
+	@deploy/dev/deploy-check
+
+deny: ## licences, sources and copies of the dependencies (cargo-deny, built into .dev/ the first time)
+	@deploy/dev/deny
 
 bench: ## the benchmark, on release binaries (needs wrk)
 	@deploy/dev/bench $(T)

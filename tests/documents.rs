@@ -52,6 +52,58 @@ fn env_example_has_every_setting_and_no_other() {
     assert_eq!(documented, settings_in_code());
 }
 
+/// The files in `deploy/` that start processes give them settings that there are.
+#[test]
+fn every_setting_of_the_deployment_files_exists() {
+    let files = [
+        "deploy/Dockerfile",
+        "deploy/compose.yaml",
+        "deploy/compose.try.yaml",
+        "deploy/kubernetes/base/api.yaml",
+        "deploy/kubernetes/base/pods.yaml",
+        "deploy/kubernetes/base/worker.yaml",
+        "deploy/kubernetes/example/kustomization.yaml",
+        "deploy/systemd/trellis-api.service",
+        "deploy/systemd/trellis-worker.service",
+    ];
+    // What other programs read there, and compose.yaml from its own file.
+    let foreign = [
+        "AF_",
+        "API_1",
+        "API_2",
+        "API_3",
+        "HTTPS_",
+        "HTTP_BIND",
+        "HTTP_PORT",
+        "MP_",
+        "POSTGRES_",
+        "REDISCLI_",
+        "REDIS_PASSWORD",
+        "RUST_VERSION",
+        "TLS_CERTIFICATE",
+        "TRELLIS_VERSION",
+    ];
+    let known = settings_in_code();
+    let mut found = BTreeSet::new();
+    for file in files {
+        let text = read(file);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let words = code
+            .flat_map(|line| line.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')));
+        let names = words.map(|word| word.strip_suffix("_FILE").unwrap_or(word));
+        for name in
+            names.filter(|name| name.contains('_') && !name.contains(|letter: char| letter.is_lowercase()))
+        {
+            let is_foreign = foreign.iter().any(|known| name.starts_with(known));
+            assert!(is_foreign || known.contains(name), "{file}: there is no setting {name}");
+            found.insert(name.to_owned());
+        }
+    }
+    for needed in ["PUBLIC_URL", "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SMTP_URL", "MAIL_FROM"] {
+        assert!(found.contains(needed), "{needed} is set nowhere");
+    }
+}
+
 /// The tests that `deploy/SECURITY.md` names, and the commands, are there.
 #[test]
 fn every_threat_names_tests_that_exist() {
@@ -73,4 +125,15 @@ fn every_threat_names_tests_that_exist() {
             assert!(exists, "{name}: {row}");
         }
     }
+}
+
+/// Whoever is woken by an alert finds what to do under its name.
+#[test]
+fn every_alert_has_its_part_of_the_runbook_and_no_part_is_left_over() {
+    let alerts = read("deploy/alerts/trellis.yaml");
+    let alerts: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let runbook = read("deploy/RUNBOOK.md");
+    let parts: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert!(alerts.len() > 7, "{alerts:?}");
+    assert_eq!(parts, alerts);
 }

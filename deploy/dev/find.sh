@@ -1,7 +1,7 @@
 # Finds PostgreSQL (14 or newer) and Redis on this machine, or gets them from the system's packages.
 # Sourced by `services`. Sets PG_BIN, PG_VERSION, REDIS_SERVER, REDIS_CLI; starts nothing.
-# NEED_POSTGRES, NEED_REDIS and NEED_HAPROXY (yes or empty) say what is wanted at all. haproxy is the
-# load balancer of some tests, and nothing else wants it.
+# NEED_POSTGRES, NEED_REDIS and NEED_TEST_TOOLS (yes or empty) say what is wanted at all. The last are haproxy and pgbouncer,
+# which stand in front of the processes and of PostgreSQL in some tests; nothing else wants them.
 # shellcheck shell=bash disable=SC2034,SC2119,SC2120
 
 PG_OLDEST=14
@@ -10,7 +10,8 @@ PG_VERSION=
 REDIS_SERVER=
 REDIS_CLI=
 HAPROXY=
-NEED_HAPROXY=
+PGBOUNCER=
+NEED_TEST_TOOLS=
 
 # The major version of the server in directory $1, or nothing when tools are missing there.
 pg_major() {
@@ -74,23 +75,42 @@ find_haproxy() {
     return 1
 }
 
+find_pgbouncer() {
+    local place
+    for place in "$(command -v pgbouncer 2>/dev/null)" /usr/sbin/pgbouncer \
+        /opt/homebrew/bin/pgbouncer /usr/local/bin/pgbouncer; do
+        if [ -x "$place" ]; then
+            PGBOUNCER=$place
+            return 0
+        fi
+    done
+    return 1
+}
+
 redis_version() { "$REDIS_SERVER" --version | sed -n 's/.* v=\([0-9.]*\).*/\1/p'; }
 
 # The Debian packages still needed; nothing when all is there.
 missing_packages() {
     [ -z "$NEED_POSTGRES" ] || find_postgres || printf 'postgresql '
     [ -z "$NEED_REDIS" ] || find_redis || printf 'redis-server '
-    [ -z "$NEED_HAPROXY" ] || find_haproxy || printf 'haproxy '
+    missing_test_tools
 }
 
-# ensure_found: finds all, or installs them when it may, or says the line to type. Without haproxy
-# it goes on: then the tests that want one fail, and all others run.
+missing_test_tools() {
+    [ -n "$NEED_TEST_TOOLS" ] || return 0
+    find_haproxy || printf 'haproxy '
+    find_pgbouncer || printf 'pgbouncer '
+}
+
+# ensure_found: finds all, or installs them when it may, or says the line to type. Without what only tests want it goes on:
+# then the tests that want it fail, and all others run.
 ensure_found() {
-    if [ "$(missing_packages)" = 'haproxy ' ]; then
+    local missing
+    missing=$(missing_test_tools)
+    if [ -n "$missing" ] && [ "$(missing_packages)" = "$missing" ]; then
         (NEED_POSTGRES='' NEED_REDIS='' find_or_install) ||
-            say "trellis: without haproxy (see above) the tests behind a load balancer will fail; all others run"
-        find_haproxy
-        NEED_HAPROXY=
+            say "trellis: without ${missing% } (see above) the tests that want it will fail; all others run"
+        NEED_TEST_TOOLS=
     fi
     find_or_install
 }
@@ -101,8 +121,8 @@ find_or_install() {
     missing=${missing% }
     if [ -n "$missing" ]; then
         if ! command -v apt-get >/dev/null 2>&1; then
-            typed="install PostgreSQL $PG_OLDEST or newer, Redis and, for the tests, haproxy"
-            ! command -v brew >/dev/null 2>&1 || typed="type 'brew install postgresql redis haproxy'"
+            typed="install PostgreSQL $PG_OLDEST or newer, Redis and, for the tests, haproxy and pgbouncer"
+            ! command -v brew >/dev/null 2>&1 || typed="type 'brew install postgresql redis haproxy pgbouncer'"
             die "missing here: $missing; $typed, then try again"
         fi
         install_packages "$missing"
@@ -111,7 +131,6 @@ find_or_install() {
     fi
     [ -z "$NEED_POSTGRES" ] || find_postgres
     [ -z "$NEED_REDIS" ] || find_redis
-    [ -z "$NEED_HAPROXY" ] || find_haproxy
 }
 
 install_packages() {

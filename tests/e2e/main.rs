@@ -9,6 +9,7 @@
 )]
 
 mod at_once;
+mod backup;
 mod clicks;
 mod configuration;
 mod encrypted_services;
@@ -21,8 +22,10 @@ mod killed_workers;
 mod limits;
 mod logs;
 mod main_job;
+mod measurements;
 mod model;
 mod operators;
+mod pooler;
 mod privacy;
 mod readiness;
 mod redis_outages;

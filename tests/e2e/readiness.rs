@@ -10,7 +10,7 @@ use serde_json::json;
 use testkit::app::within;
 use testkit::cable::Cable;
 use testkit::client::{Client, Reply};
-use testkit::process::Process;
+use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, credentials, registration};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, sleep};
@@ -59,6 +59,28 @@ async fn p1_without_postgresql_processes_live_are_not_ready_answer_503_and_heal(
     assert!(began.elapsed() < HEALED, "{:?}", began.elapsed());
     stack.mail_to("eve").await;
     stack.jobs_done().await;
+}
+
+/// As the health check of an image does, which has no shell.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_the_binaries_say_whether_their_process_lives() {
+    let mut stack = Stack::start(StackOptions::default()).await;
+    stack.redis.stop().await.unwrap();
+    let mut settings = stack.settings.clone();
+    for (setting, process) in [("HTTP_ADDR", &stack.apis[0]), ("WORKER_METRICS_ADDR", &stack.workers[0])] {
+        settings.set(setting, process.base().trim_start_matches("http://"));
+    }
+    for program in [Program::Api, Program::Worker] {
+        let output = program.run(&["healthcheck"], &settings, stack.directory()).await;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    stack.apis[0].kill9();
+    stack.workers[0].kill9();
+    for program in [Program::Api, Program::Worker] {
+        let output = program.run(&["healthcheck"], &settings, stack.directory()).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from 127.0.0.1:"), "{output:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,9 +28,19 @@ pub fn pg_dump() -> PathBuf {
     std::env::var_os("TEST_PG_DUMP").map_or_else(|| PathBuf::from("pg_dump"), PathBuf::from)
 }
 
+/// The program that tests restore a database with, which lies beside the one that dumps it.
+pub fn psql() -> PathBuf {
+    pg_dump().with_file_name("psql")
+}
+
 /// The load balancer that tests put in front of several processes (`TEST_HAPROXY`).
 pub fn haproxy() -> PathBuf {
     std::env::var_os("TEST_HAPROXY").map_or_else(|| PathBuf::from("haproxy"), PathBuf::from)
+}
+
+/// The pooler that tests put in front of PostgreSQL (`TEST_PGBOUNCER`).
+pub fn pgbouncer() -> PathBuf {
+    std::env::var_os("TEST_PGBOUNCER").map_or_else(|| PathBuf::from("pgbouncer"), PathBuf::from)
 }
 
 /// Where the built `api` and `worker` are (`TRELLIS_BIN_DIR`).

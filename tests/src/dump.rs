@@ -1,12 +1,14 @@
 //! Everything that a database or a Redis holds, as text: to look for what must not be there, or for what has changed.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{self, Value};
+use tokio::io::AsyncWriteExt as _;
 use tokio_postgres::Client;
 
-use crate::config::pg_dump;
+use crate::config::{pg_dump, psql};
 
 /// The rows of every table, each as JSON text, bytes as hexadecimal digits, without the named columns.
 pub async fn tables(database: &Client, without: &[&str]) -> BTreeMap<String, Vec<String>> {
@@ -35,6 +37,17 @@ pub async fn backup(url: &str) -> String {
     let dumped = tokio::process::Command::new(pg_dump()).arg("--dbname").arg(url).output().await.unwrap();
     assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
     String::from_utf8(dumped.stdout).unwrap()
+}
+
+/// Fills an empty database with what [`backup`] wrote.
+pub async fn restore(url: &str, backup: &str) {
+    let mut command = tokio::process::Command::new(psql());
+    command.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", url]);
+    let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    // Dropped when it is written, which ends the input.
+    psql.stdin.take().unwrap().write_all(backup.as_bytes()).await.unwrap();
+    let ended = psql.wait().await.unwrap();
+    assert!(ended.success(), "psql ended with {ended}: what it says is above");
 }
 
 /// Every key of a Redis with what lies under it.

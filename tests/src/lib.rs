@@ -21,6 +21,7 @@ pub mod database;
 pub mod dump;
 pub mod guard;
 pub mod keys;
+pub mod pooler;
 pub mod process;
 pub mod provider;
 pub mod receiver;

@@ -1,4 +1,4 @@
-//! The `api` binary: serves, migrates the database, and gives rights.
+//! The `api` binary: serves, migrates the database, gives rights, and says whether it lives.
 
 mod admin;
 
@@ -8,7 +8,7 @@ use api::config::Config;
 use clap::{Parser, Subcommand};
 use domain::clock::Clock;
 use domain::config::{ConfigError, Settings};
-use domain::{db, telemetry};
+use domain::{db, liveness, telemetry};
 
 /// The Trellis HTTP API. Settings come from the environment; see the README for all of them.
 #[derive(Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Serve,
     /// Brings the database to this version's schema. Safe to run by several at once.
     Migrate,
+    /// Asks the api that serves with these settings whether it is alive; exit 1 when it does not say so.
+    Healthcheck,
     /// Manages accounts from the command line.
     #[command(subcommand)]
     Admin(admin::Admin),
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
         _ if arguments.print_config => print_config(),
         Some(Command::Serve) => serve().await,
         Some(Command::Migrate) => migrate().await,
+        Some(Command::Healthcheck) => healthcheck(),
         Some(Command::Admin(command)) => admin::run(command).await,
         // Without any word clap has shown the help.
         None => Ok(()),
@@ -79,6 +82,10 @@ async fn migrate() -> anyhow::Result<()> {
         tracing::info!(name, "ran a migration");
     }
     Ok(())
+}
+
+fn healthcheck() -> anyhow::Result<()> {
+    liveness::ask(Config::read(Settings::from_env())?.http_addr)
 }
 
 #[allow(

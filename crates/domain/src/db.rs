@@ -8,6 +8,7 @@ pub mod constraint;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod migrate;
+pub mod session;
 
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr as _;

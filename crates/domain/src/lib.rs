@@ -14,6 +14,7 @@ pub mod export;
 pub mod factors;
 pub mod housekeeping;
 pub mod identities;
+pub mod liveness;
 pub mod moderation;
 pub mod outbox;
 pub mod page;

@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run jobs until SIGTERM or SIGINT; running jobs then have 25 s to end.
     Run,
+    /// Ask the worker that runs with these settings whether it is alive; exit 1 when it does not say so.
+    Healthcheck,
     /// Check the invariants of the ledger; exit 1 when one is broken.
     CheckLedger(commands::check_ledger::Arguments),
     /// Count referrals and grants again and mend the counters that are off; safe while workers run.
@@ -56,10 +58,12 @@ fn main() -> ExitCode {
         let database = &config.common.database_url;
         match command {
             Command::Run => domain::db::migrate::check(database).await?,
+            Command::Healthcheck => {}
             _ => domain::db::migrate::require(database).await?,
         }
         match command {
             Command::Run => run(config).await,
+            Command::Healthcheck => Ok(healthcheck(&config)),
             Command::CheckLedger(arguments) => commands::check_ledger::run(&config, arguments).await,
             Command::Recount(arguments) => commands::recount::run(&config, arguments).await,
             Command::DeadJobs(arguments) => commands::dead_jobs::run(&config, arguments).await,
@@ -103,6 +107,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn healthcheck(config: &Config) -> ExitCode {
+    match domain::liveness::ask(config.metrics_addr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            refuse(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What went wrong, for whoever typed the command.

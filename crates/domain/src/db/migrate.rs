@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use diesel::migration::{Migration as _, MigrationSource as _};
 use diesel::pg::Pg;
 use diesel_async::{AsyncMigrationHarness, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use super::session::{self, SharedSessions};
 use crate::token::{Digest, hex};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
@@ -22,7 +22,7 @@ const LOCK: &str = "SELECT pg_advisory_lock(7236115)";
 /// Brings the database at `url` to this release's schema, and returns the names of the migrations that were run. Several
 /// processes may do so at once: one does the work, the others wait for it.
 pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
-    let mut connection = super::open(url.expose_secret()).await?;
+    let mut connection = session::open_own(url).await?;
     connection.batch_execute(LOCK).await?;
     // The lock goes with the connection.
     tokio::task::spawn_blocking(move || {
@@ -33,11 +33,12 @@ pub async fn run(url: &SecretString) -> anyhow::Result<Vec<String>> {
     .await?
 }
 
-/// Fails when the database lacks a migration of this release. For processes that go on for ever: a database that cannot be
-/// reached is no failure, because it may come back, and readiness shows it.
+/// Fails when the database lacks a migration of this release, or a pooler in front of it shares sessions. For processes that
+/// go on for ever: a database that cannot be reached is no failure, because it may come back, and readiness shows it.
 pub async fn check(url: &SecretString) -> anyhow::Result<()> {
     match pending_in_time(url).await {
         Ok(missing) => refuse_to_lack(&missing),
+        Err(error) if error.is::<SharedSessions>() => Err(error),
         Err(error) => {
             tracing::warn!(error = format!("{error:#}"), "cannot tell yet whether the database is migrated");
             Ok(())
@@ -47,8 +48,11 @@ pub async fn check(url: &SecretString) -> anyhow::Result<()> {
 
 /// As [`check`], for commands, which cannot wait for a database to come back.
 pub async fn require(url: &SecretString) -> anyhow::Result<()> {
-    let missing = pending_in_time(url).await.context("the database cannot be reached")?;
-    refuse_to_lack(&missing)
+    match pending_in_time(url).await {
+        Ok(missing) => refuse_to_lack(&missing),
+        Err(error) if error.is::<SharedSessions>() => Err(error),
+        Err(error) => Err(error.context("the database cannot be reached")),
+    }
 }
 
 fn refuse_to_lack(missing: &[String]) -> anyhow::Result<()> {
@@ -66,7 +70,7 @@ async fn pending_in_time(url: &SecretString) -> anyhow::Result<Vec<String>> {
 
 /// The names of this release's migrations that the database at `url` lacks.
 async fn pending(url: &SecretString) -> anyhow::Result<Vec<String>> {
-    let connection = super::open(url.expose_secret()).await?;
+    let connection = session::open_own(url).await?;
     tokio::task::spawn_blocking(move || {
         let mut harness = AsyncMigrationHarness::new(connection);
         let pending = harness.pending_migrations(MIGRATIONS).map_err(anyhow::Error::from_boxed)?;
