@@ -6,7 +6,7 @@
 mod mail;
 mod maintenance;
 mod settle_referral;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::time::{Duration, Instant};
 

@@ -63,6 +63,7 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         wake: Wake::default(),
     };
     domain::telemetry::init_metrics();
+    jobs::webhooks::init_metrics();
     let health =
         Health { pool, consumers: ConsumerHealth::new(QueueName::ALL), clicks: ClicksHealth::default() };
     let server = health::Listener::bind(config.metrics_addr)?;

@@ -196,7 +196,7 @@ pub(super) async fn retry(
     Ok(())
 }
 
-/// As if it had not been claimed, but not before `delay` has passed. Does nothing when the lease was lost.
+/// As if it had never been pushed or claimed, but not before `delay` has passed. Does nothing when the lease was lost.
 pub(super) async fn put_off(
     connection: &mut Connection,
     lease: &Lease,
@@ -206,6 +206,7 @@ pub(super) async fn put_off(
         .filter(outbox::id.eq(lease.id).and(outbox::lease_token.eq(lease.token)).and(open!()))
         .set((
             outbox::attempts.eq(outbox::attempts - 1),
+            outbox::generation.eq(0),
             outbox::lease_token.eq(None::<Uuid>),
             outbox::leased_until.eq((after!(delay)).nullable()),
             outbox::due_at.eq(after!(delay)),

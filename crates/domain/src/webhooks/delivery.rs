@@ -209,9 +209,11 @@ pub enum Answer {
 /// What that means for the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is over, and completed.
-    Done,
-    /// To be tried again, or given up if that was the last attempt.
+    /// It was taken, and the job is completed.
+    Taken,
+    /// It was given up, and the job is completed: managers see it among the deliveries that failed.
+    GivenUp,
+    /// To be tried again.
     Again(String),
 }
 
@@ -256,12 +258,13 @@ pub async fn record(
         Some(failures) => endpoint_failed(&mut tx, now, message, failures, answer).await?,
     }
     let recorded = match error {
-        Some(error) if !is_gone && failures.is_some() => Recorded::Again(error),
-        _ => {
-            outbox::complete(&mut tx, lease).await?;
-            Recorded::Done
-        }
+        None => Recorded::Taken,
+        Some(error) if state == State::Waiting && failures.is_some() => Recorded::Again(error),
+        Some(_) => Recorded::GivenUp,
     };
+    if !matches!(recorded, Recorded::Again(_)) {
+        outbox::complete(&mut tx, lease).await?;
+    }
     tx.commit().await?;
     Ok(recorded)
 }

@@ -1,11 +1,25 @@
 //! Tells other systems what happened: first each event to a delivery for each endpoint, then each delivery to its endpoint.
 
 use domain::outbox::Lease;
-use domain::webhooks::{self, Announced, Answer, DeliveryError, Next, Recorded};
+use domain::webhooks::{self, Announced, DeliveryError, Next, Recorded};
 use uuid::Uuid;
 
 use super::JobError;
 use crate::context::Context;
+
+/// The metric that counts attempts, by what came of them.
+const SENT: &str = "trellis_webhooks_total";
+
+const DELIVERED: &str = "delivered";
+const FAILED: &str = "failed";
+const GIVEN_UP: &str = "given_up";
+
+/// Shows what is counted before anything is.
+pub(crate) fn init_metrics() {
+    for outcome in [DELIVERED, FAILED, GIVEN_UP] {
+        metrics::counter!(SENT, "outcome" => outcome).increment(0);
+    }
+}
 
 impl From<DeliveryError> for JobError {
     fn from(error: DeliveryError) -> Self {
@@ -45,14 +59,11 @@ pub(super) async fn deliver(
     };
     let answer = context.courier.send(&message).await;
     let recorded = webhooks::record(pool, clock.now(), lease, &message, &answer, is_last).await?;
-    let outcome = match (&recorded, &answer) {
-        (Recorded::Done, Answer::Status(200..300, _)) => "delivered",
-        (Recorded::Done, _) => "refused",
-        (Recorded::Again(_), _) => "failed",
+    let (outcome, result) = match recorded {
+        Recorded::Taken => (DELIVERED, Ok(())),
+        Recorded::GivenUp => (GIVEN_UP, Ok(())),
+        Recorded::Again(why) => (FAILED, Err(JobError::Retry(why))),
     };
-    metrics::counter!("trellis_webhooks_total", "outcome" => outcome).increment(1);
-    match recorded {
-        Recorded::Done => Ok(()),
-        Recorded::Again(why) => Err(JobError::Retry(why)),
-    }
+    metrics::counter!(SENT, "outcome" => outcome).increment(1);
+    result
 }

@@ -267,7 +267,11 @@ async fn w3_what_is_not_taken_is_tried_again_and_given_up_after_its_last_attempt
     }
     assert_eq!(delivery(&desk, given_up).await, (30, Some(400), false, true, "answered 400".to_owned()));
     let stands = desk.job(job).await;
-    assert_eq!((stands.attempts, stands.dead), (30, true));
+    assert_eq!(
+        (stands.attempts, stands.done),
+        (30, true),
+        "what is given up is among the deliveries, not the dead jobs"
+    );
 
     // Told again by a manager, twice at once: one more job, the same id.
     receiver.answer(Answer::status(204));
