@@ -45,4 +45,9 @@ CREATE TABLE webhook_deliveries (
     CHECK (delivered_at IS NULL OR failed_at IS NULL)
 );
 CREATE INDEX webhook_deliveries_listed ON webhook_deliveries (endpoint_id, created_at DESC, id DESC);
+-- The few that a manager looks for among the many.
+CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (endpoint_id, created_at DESC, id DESC)
+    WHERE delivered_at IS NULL AND failed_at IS NULL;
+CREATE INDEX webhook_deliveries_failed ON webhook_deliveries (endpoint_id, created_at DESC, id DESC)
+    WHERE failed_at IS NOT NULL;
 CREATE INDEX webhook_deliveries_created ON webhook_deliveries (created_at);

@@ -107,6 +107,11 @@ impl Receiver {
         Self { address, inner, server }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("http://{}/hook", self.address)

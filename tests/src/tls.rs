@@ -58,7 +58,14 @@ impl fmt::Debug for Certificate {
 /// What a client of PostgreSQL asks with before it speaks TLS: a message of eight bytes (its manual calls it `SSLRequest`).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// A door to a server on a Unix socket: under TLS, and no other way.
+/// What is behind a door.
+#[derive(Clone)]
+enum Behind {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+/// A door to a server: under TLS, and no other way.
 pub struct Door {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -70,26 +77,32 @@ impl Door {
         let config = Config::from_str(database_url).expect("the URL of a database");
         let Some(Host::Unix(directory)) = config.get_hosts().first() else { panic!("not on a socket") };
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        Self::open(certificate, directory.join(format!(".s.PGSQL.{port}")), true).await
+        let socket = Behind::Socket(directory.join(format!(".s.PGSQL.{port}")));
+        Self::open(certificate, socket, true).await
     }
 
     /// In front of the Redis that this URL names.
     pub async fn to_redis(certificate: &Arc<Certificate>, url: &SecretString) -> Self {
         let socket = url.expose_secret().strip_prefix("redis+unix://").expect("a Redis on a socket");
-        Self::open(certificate, PathBuf::from(socket), false).await
+        Self::open(certificate, Behind::Socket(PathBuf::from(socket)), false).await
     }
 
-    async fn open(certificate: &Arc<Certificate>, socket: PathBuf, of_postgres: bool) -> Self {
+    /// In front of a server of HTTP.
+    pub async fn to_http(certificate: &Arc<Certificate>, address: SocketAddr) -> Self {
+        Self::open(certificate, Behind::Address(address), false).await
+    }
+
+    async fn open(certificate: &Arc<Certificate>, behind: Behind, of_postgres: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let certificate = Arc::clone(certificate);
         let task = tokio::spawn(async move {
             let mut visitors = JoinSet::new();
             while let Ok((visitor, _)) = listener.accept().await {
-                let (certificate, socket) = (Arc::clone(&certificate), socket.clone());
+                let (certificate, behind) = (Arc::clone(&certificate), behind.clone());
                 visitors.spawn(async move {
                     // Whoever does not come in is told nothing.
-                    let _ = let_in(visitor, &certificate, &socket, of_postgres).await;
+                    let _ = let_in(visitor, &certificate, &behind, of_postgres).await;
                 });
                 while visitors.try_join_next().is_some() {}
             }
@@ -112,7 +125,7 @@ impl Drop for Door {
 async fn let_in(
     mut visitor: TcpStream,
     certificate: &Certificate,
-    socket: &PathBuf,
+    behind: &Behind,
     of_postgres: bool,
 ) -> Result<()> {
     if of_postgres {
@@ -122,6 +135,13 @@ async fn let_in(
         visitor.write_all(b"S").await?;
     }
     let mut visitor = certificate.accept(visitor).await?;
-    copy_bidirectional(&mut visitor, &mut UnixStream::connect(socket).await?).await?;
+    match behind {
+        Behind::Socket(path) => {
+            copy_bidirectional(&mut visitor, &mut UnixStream::connect(path).await?).await?;
+        }
+        Behind::Address(address) => {
+            copy_bidirectional(&mut visitor, &mut TcpStream::connect(address).await?).await?;
+        }
+    }
     Ok(())
 }

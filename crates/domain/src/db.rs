@@ -35,6 +35,9 @@ pub type Pool = DeadPool<AsyncPgConnection>;
 
 type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
+/// How many rows one INSERT has at most: a statement of PostgreSQL's takes 65,535 parameters.
+pub(crate) const ROWS_AT_ONCE: usize = 1_000;
+
 /// How long a request waits for a connection before it is told to come back.
 const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 

@@ -48,8 +48,11 @@ pub struct Purged {
 /// good.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
+    // First: nothing that fails below may keep it from being so.
+    let visitors = clicks::purge(pool, now).await?;
     referrals::forget_networks(pool, now - NETWORKS_KEPT).await?;
     Ok(Purged {
+        visitors,
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await?
             + accounts::purge_email_changes(pool, before).await?
@@ -62,6 +65,5 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
         events: audit::purge(pool, now).await?,
         reports: moderation::purge(pool, now).await?,
         deliveries: webhooks::purge(pool, now - DELIVERIES_KEPT).await?,
-        visitors: clicks::purge(pool, now).await?,
     })
 }

@@ -77,14 +77,8 @@ pub struct Lease {
     pub(crate) token: Uuid,
     /// Which attempt this is, from 1.
     pub attempt: u16,
-}
-
-impl Lease {
-    /// When the job was promised: its id, a UUID v7, says so. `None` when it says nothing.
-    pub fn promised_at(&self) -> Option<DateTime<Utc>> {
-        let (seconds, nanos) = self.id.get_timestamp()?.to_unix();
-        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
-    }
+    /// When the job was promised, by the database's clock.
+    pub promised_at: DateTime<Utc>,
 }
 
 /// What a claim found.
@@ -108,8 +102,8 @@ pub enum Claim {
     },
     /// Its attempts were used up by workers that died over it; it is dead now.
     Exhausted {
-        /// The kind it names.
-        kind: String,
+        /// What was to be done.
+        job: Job,
     },
 }
 
@@ -140,14 +134,15 @@ pub async fn claim(pool: &Pool, id: Uuid) -> Result<Claim, DbError> {
     let mut connection = crate::db::get(pool).await?;
     let token = Uuid::new_v4();
     let Some(row) = store::claim(&mut connection, id, token, LEASE).await? else { return Ok(Claim::Nothing) };
-    let lease = Lease { id, token, attempt: u16::try_from(row.attempts).unwrap_or(u16::MAX) };
+    let attempt = u16::try_from(row.attempts).unwrap_or(u16::MAX);
+    let lease = Lease { id, token, attempt, promised_at: row.created_at };
     let Some(job) = Job::decode(&row.kind, row.version, &row.payload) else {
         store::put_off(&mut connection, &lease, UNKNOWN_KIND_WAIT).await?;
         return Ok(Claim::Unknown { kind: row.kind });
     };
     if lease.attempt > job.limits().attempts {
         store::kill(&mut connection, &lease, "its workers died").await?;
-        return Ok(Claim::Exhausted { kind: row.kind });
+        return Ok(Claim::Exhausted { job });
     }
     Ok(Claim::Job { lease, job, request_id: row.request_id })
 }

@@ -10,7 +10,8 @@ use crate::config::LogFormat;
 
 /// What is logged unless `RUST_LOG` says otherwise: our own events, and the warnings of libraries. apalis-core repeats at
 /// ERROR what our own warnings say with the whole chain.
-const DEFAULT_FILTER: &str = "warn,api=info,worker=info,domain=info,apalis_core=off";
+const DEFAULT_FILTER: &str =
+    "warn,api=info,worker=info,domain=info,apalis_core=off,rustls_platform_verifier=off";
 
 /// What no `RUST_LOG` brings back: at DEBUG, tokio-postgres logs what a statement is run with, addresses and hashes
 /// among it, as lists of bytes.

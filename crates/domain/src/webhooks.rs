@@ -20,14 +20,17 @@ use uuid::Uuid;
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Audience, Job};
 pub use delivery::{
-    Answer, DeliveryError, Message, Next, Recorded, fan_out, list_deliveries, ping, prepare, record,
-    redeliver,
+    Answer, DeliveryError, Message, Next, Recorded, abandon, fan_out, list_deliveries, ping, prepare, record,
+    redeliver, wait_a_moment,
 };
 pub use endpoint::{Edit, EndpointError, NewEndpoint, create, delete, edit, find, list, rotate};
 pub use event::{Announced, Event, PING};
 pub use signature::Secret;
 pub use store::{Delivery, Endpoint, State};
 pub use target::{EndpointUrl, EndpointUrlError, Targets};
+
+/// How many deliveries one statement removes.
+const PIECE: i64 = 5_000;
 
 /// Writes down that something happened to each of these referrals, accounts or redemptions, for whoever listens. `reason` is
 /// for the eyes of those concerned.
@@ -51,8 +54,15 @@ pub(crate) async fn announce(
     outbox::enqueue_events(tx, &events, audience, request_id).await
 }
 
-/// Forgets deliveries that were made before `before`. Returns how many.
+/// Forgets deliveries that were made before `before`, a piece at a time. Returns how many.
 pub(crate) async fn purge(pool: &Pool, before: DateTime<Utc>) -> Result<usize, DbError> {
     let mut connection = db::get(pool).await?;
-    Ok(store::delete_before(&mut connection, before).await?)
+    let mut purged = 0;
+    loop {
+        let piece = store::delete_before(&mut connection, before, PIECE).await?;
+        purged += piece;
+        if piece == 0 {
+            return Ok(purged);
+        }
+    }
 }

@@ -67,9 +67,11 @@ pub async fn handle(context: Context, id: String) {
             tracing::warn!(%id, kind, "put off a job of an unknown kind: a newer release may know it");
             metrics::counter!("trellis_jobs_total", "kind" => "unknown", "outcome" => "put_off").increment(1);
         }
-        Ok(Claim::Exhausted { kind }) => {
+        Ok(Claim::Exhausted { job }) => {
+            let kind = job.kind();
             tracing::error!(%id, kind, "gave up a job whose workers kept dying");
             metrics::counter!("trellis_jobs_total", "kind" => kind, "outcome" => "dead").increment(1);
+            abandon(&context, &job, "its workers died").await;
         }
         Err(error) => {
             tracing::warn!(%id, error = format!("{:#}", anyhow::Error::from(error)), "could not claim a job");
@@ -84,7 +86,7 @@ async fn run(context: &Context, lease: &Lease, job: &Job, request_id: Option<&st
         Ok(result) => result,
         Err(_) => Err(JobError::Retry(format!("took longer than {} s", limits.time.as_secs()))),
     };
-    let outcome = settle(context, lease, limits, result).await;
+    let outcome = settle(context, lease, limits, job, result).await;
     metrics::counter!("trellis_jobs_total", "kind" => job.kind(), "outcome" => outcome).increment(1);
     metrics::histogram!("trellis_job_duration_seconds", "kind" => job.kind())
         .record(started.elapsed().as_secs_f64());
@@ -137,6 +139,7 @@ async fn settle(
     context: &Context,
     lease: &Lease,
     limits: Limits,
+    job: &Job,
     result: Result<(), JobError>,
 ) -> &'static str {
     let (outcome, written) = match result {
@@ -160,6 +163,7 @@ async fn settle(
         }
         Err(JobError::Retry(error) | JobError::Fail(error)) => {
             tracing::error!(error, "gave up");
+            abandon(context, job, &error).await;
             ("dead", outbox::fail(&context.pool, lease, &error).await)
         }
     };
@@ -170,6 +174,13 @@ async fn settle(
         );
     }
     outcome
+}
+
+/// What a job was for may have to know that nobody works on it any more.
+async fn abandon(context: &Context, job: &Job, why: &str) {
+    if let Job::DeliverWebhook { delivery_id } = job {
+        webhooks::abandon(context, *delivery_id, why).await;
+    }
 }
 
 /// Doubles with each attempt up to the longest, and spreads by a quarter: jobs that failed together do not come back

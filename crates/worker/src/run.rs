@@ -59,7 +59,7 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail)?),
-        courier: Arc::new(Courier::new(common.webhook_targets.clone())?),
+        courier: Arc::new(Courier::new(common.webhook_targets.clone(), config.concurrency)?),
         wake: Wake::default(),
     };
     domain::telemetry::init_metrics();

@@ -12,7 +12,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Bytes;
 use domain::audit::Event;
-use domain::webhooks::Event as Told;
+use domain::webhooks::{Event as Told, PING};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -102,27 +102,35 @@ pub fn document() -> Value {
     }
     refuse_unknown_fields(&mut document);
     name_events(&mut document["paths"]["/api/admin/audit/"]["get"]["parameters"]);
-    document["webhooks"] = Told::ALL.iter().map(|event| (event.as_str().to_owned(), told(*event))).collect();
+    document["webhooks"] = Told::ALL
+        .iter()
+        .map(|event| (event.as_str().to_owned(), told(event.as_str(), event.meaning(), &members(*event))))
+        .chain([(
+            PING.to_owned(),
+            told(PING, "A manager tries the endpoint.", &json!({ "endpoint_id": id() })),
+        )])
+        .collect();
     document
 }
 
 /// How an endpoint is told of an event (OpenAPI 3.1, 4.8.1.1).
-fn told(event: Told) -> Value {
+fn told(event: &str, meaning: &str, members: &Value) -> Value {
     let body = json!({
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
-            "type": { "const": event.as_str() },
+            "type": { "const": event },
             "timestamp": { "type": "string", "format": "date-time", "description": "When it happened." },
-            "data": { "type": "object", "description": "Ids, words and amounts: no name and no address." },
+            "data": { "type": "object", "properties": members,
+                      "description": "Ids, words and amounts: no name and no address." },
         },
     });
     let header = |name: &str, meaning: &str| json!({ "name": name, "in": "header", "required": true, "description": meaning, "schema": { "type": "string" } });
     json!({ "post": {
-        "operationId": format!("on_{}", event.as_str().replace('.', "_")),
+        "operationId": format!("on_{}", event.replace('.', "_")),
         "tags": ["webhooks"],
-        "summary": event.as_str(),
-        "description": event.meaning(),
+        "summary": event,
+        "description": meaning,
         "parameters": [
             header("webhook-id", "The event's: the same however often it is told."),
             header("webhook-timestamp", "When this was sent, in seconds since 1970: believe no message of more than five minutes ago."),
@@ -135,6 +143,39 @@ fn told(event: Told) -> Value {
             "default": { "description": "Tell me again later." },
         },
     } })
+}
+
+fn id() -> Value {
+    json!({ "type": "string", "format": "uuid" })
+}
+
+/// What the data of an event consists of.
+fn members(event: Told) -> Value {
+    let word = json!({ "type": "string" });
+    let amount = json!({ "type": "string", "example": "10.00" });
+    let rewards = |of_reversal: bool| {
+        let mut reward = json!({ "reward_id": id(), "user_id": id(), "reward_type": word, "amount": amount });
+        if of_reversal {
+            reward["shortfall"] = amount.clone();
+        }
+        json!({ "type": "array", "items": { "type": "object", "properties": reward } })
+    };
+    let mut referral = json!({
+        "referral_id": id(), "referrer_id": id(), "referred_user_id": id(), "status": word, "reason": word,
+    });
+    match event {
+        Told::ReferralSuccessful => referral["rewards"] = rewards(false),
+        Told::ReferralReversed => referral["rewards"] = rewards(true),
+        Told::ReferralPending | Told::ReferralReview | Told::ReferralRejected | Told::ReferralExpired => {}
+        Told::UserRegistered | Told::UserVerified | Told::UserDeleted => return json!({ "user_id": id() }),
+        Told::RewardRedeemed => {
+            return json!({
+                "redemption_id": id(), "user_id": id(), "option": word, "cost": amount, "reward_type": word,
+                "amount": amount,
+            });
+        }
+    }
+    referral
 }
 
 /// Lists the events that the record can be asked for.
@@ -276,8 +317,7 @@ mod tests {
         let document = document();
         let described: Vec<&str> =
             document["webhooks"].as_object().unwrap().keys().map(String::as_str).collect();
-        let mut events: Vec<&str> = Told::ALL.iter().map(|event| event.as_str()).collect();
-        events.sort_unstable();
+        let events: Vec<&str> = Told::ALL.iter().map(|event| event.as_str()).chain([PING]).collect();
         assert_eq!(described.into_iter().collect::<BTreeSet<_>>(), events.into_iter().collect());
     }
 

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::{Entry, Filter, Trace};
-use crate::db::Connection;
+use crate::db::{Connection, ROWS_AT_ONCE};
 use crate::page::Cursor;
 use crate::schema::security_events as events;
 
@@ -47,6 +47,18 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn insert_all(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    entries: &[Entry<'_>],
+    trace: &Trace,
+) -> QueryResult<()> {
+    for entries in entries.chunks(ROWS_AT_ONCE) {
+        insert_chunk(connection, now, entries, trace).await?;
+    }
+    Ok(())
+}
+
+async fn insert_chunk(
     connection: &mut Connection,
     now: DateTime<Utc>,
     entries: &[Entry<'_>],

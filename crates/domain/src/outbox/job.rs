@@ -1,4 +1,4 @@
-//! The kinds of job. Kinds are forever: add, never rename. Payloads hold ids only.
+//! The kinds of job. Kinds are forever: add, never rename. Payloads hold ids, and words of closed sets.
 
 use std::time::Duration;
 

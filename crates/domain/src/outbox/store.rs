@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::job::{Job, VERSION};
 use super::{Audience, Lease, Options, REDELIVERY};
-use crate::db::{Connection, DbError, Tx};
+use crate::db::{Connection, DbError, ROWS_AT_ONCE, Tx};
 use crate::queue::QueueName;
 use crate::schema::outbox;
 
@@ -53,6 +53,7 @@ pub(super) struct Claimed {
     pub(super) payload: serde_json::Value,
     pub(super) attempts: i16,
     pub(super) request_id: Option<String>,
+    pub(super) created_at: DateTime<Utc>,
 }
 
 fn interval(duration: Duration) -> PgInterval {
@@ -100,7 +101,11 @@ pub(super) async fn insert_events(
             outbox::done_at.eq(done.clone()),
         ));
     }
-    diesel::insert_into(outbox::table).values(rows).execute(&mut **tx).await?;
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(ROWS_AT_ONCE));
+        diesel::insert_into(outbox::table).values(rows).execute(&mut **tx).await?;
+        rows = rest;
+    }
     Ok(())
 }
 
@@ -156,7 +161,14 @@ pub(super) async fn claim(
             outbox::leased_until.eq((after!(lease)).nullable()),
             outbox::due_at.eq(after!(lease)),
         ))
-        .returning((outbox::kind, outbox::version, outbox::payload, outbox::attempts, outbox::request_id))
+        .returning((
+            outbox::kind,
+            outbox::version,
+            outbox::payload,
+            outbox::attempts,
+            outbox::request_id,
+            outbox::created_at,
+        ))
         .get_result(connection)
         .await
         .optional()

@@ -1,9 +1,8 @@
 //! Deliveries: from an event to each endpoint that listens, and on until it is taken or given up.
 //!
-//! An endpoint that hangs or is down holds up no other: after a failure nothing is tried there for a while, longer each time,
-//! then one delivery alone (a circuit breaker, half open), and what waits for it is put off, which costs neither an attempt nor
-//! a connection. One that took nothing for three days is
-//! disabled; one that answers 410 is at once (Standard Webhooks 1.0.0).
+//! An endpoint that is down holds up no other: after a failure nothing is tried there for a while, longer each time, then one
+//! delivery alone (a circuit breaker, half open). What waits meanwhile is put off, which costs neither an attempt nor a
+//! connection. One that took nothing for three days is disabled, and one that says that it is gone at once.
 
 use std::time::Duration;
 
@@ -33,11 +32,17 @@ const LONGEST_REQUEST: TimeDelta = TimeDelta::hours(1);
 /// How long one delivery tries an endpoint that fails, before another may: longer than a request takes.
 const PROBE: TimeDelta = TimeDelta::seconds(20);
 
-/// How long the others are put off meanwhile.
-const BEHIND_PROBE: Duration = Duration::from_secs(5);
+/// How long a message waits whose endpoint has as many under way as it may have.
+const MOMENT: Duration = Duration::from_secs(1);
 
-/// An endpoint that took nothing for so long is disabled.
+/// The longest that a delivery is put off, before it is spread: it is seen within minutes that its endpoint is forgiven.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// An endpoint that took nothing for so long is disabled ..
 const PATIENCE: TimeDelta = TimeDelta::days(3);
+
+/// .. unless it is told of little: what it refused days ago does not weigh as long as this message is young.
+const YOUNG: TimeDelta = TimeDelta::hours(12);
 
 /// Why a delivery cannot be worked on.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +82,7 @@ pub async fn fan_out(
     let mut told = 0;
     if let Some(data) = data {
         let kind = announced.event.as_str();
-        let body = event::body(kind, lease.promised_at().unwrap_or(now), &data);
+        let body = event::body(kind, lease.promised_at, &data);
         for endpoint_id in endpoints {
             let id = Uuid::now_v7();
             if store::insert_delivery(&mut tx, now, id, endpoint_id, (lease.id, kind, &body)).await? {
@@ -109,7 +114,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Message {
     delivery_id: Uuid,
-    endpoint_id: Uuid,
+    /// The endpoint.
+    pub endpoint_id: Uuid,
     /// Where it is.
     pub url: String,
     /// `webhook-id`: the event's, the same at each attempt.
@@ -120,8 +126,9 @@ pub struct Message {
     pub signature: String,
     /// The body.
     pub body: String,
-    /// Whether it is the one that tries an endpoint which fails.
-    is_probe: bool,
+    created_at: DateTime<Utc>,
+    /// Of the one that tries an endpoint which fails: until when nobody else may.
+    probes_until: Option<DateTime<Utc>>,
 }
 
 /// Looks at a delivery whose turn it is, and signs it.
@@ -144,20 +151,24 @@ pub async fn prepare(
         tx.commit().await?;
         return Ok(Next::Nothing);
     }
-    if let Some(wait) = open.retry_at.and_then(|at| (at - now).to_std().ok()).filter(|wait| !wait.is_zero()) {
-        outbox::put_off(&mut tx, lease, wait).await?;
-        tx.commit().await?;
-        return Ok(Next::Nothing);
+    // A manager who tries an endpoint does not wait.
+    let is_ping = open.event == PING;
+    let left =
+        open.retry_at.and_then(|at| (at - now).to_std().ok()).filter(|left| !left.is_zero() && !is_ping);
+    if let Some(left) = left {
+        return later(tx, lease, left).await;
     }
-    let is_probe = open.is_failing;
-    if is_probe && !store::begin_probe(&mut tx, now, open.endpoint_id, now + PROBE).await? {
-        outbox::put_off(&mut tx, lease, BEHIND_PROBE).await?;
-        tx.commit().await?;
-        return Ok(Next::Nothing);
+    let mut probes_until = None;
+    if open.is_failing && !is_ping {
+        let until = now + PROBE;
+        if !store::begin_probe(&mut tx, now, open.endpoint_id, until).await? {
+            return later(tx, lease, PROBE.to_std().unwrap_or_default()).await;
+        }
+        probes_until = Some(until);
     }
     let secrets = unseal(&mut tx, now, keys, &open).await?;
     tx.commit().await?;
-    let Open { event_id, body, endpoint_id, url, .. } = open;
+    let Open { event_id, body, endpoint_id, url, created_at, .. } = open;
     let timestamp = now.timestamp();
     let signatures: Vec<String> =
         secrets.iter().map(|secret| secret.sign(event_id, timestamp, &body)).collect();
@@ -170,8 +181,34 @@ pub async fn prepare(
         timestamp,
         signature,
         body,
-        is_probe,
+        created_at,
+        probes_until,
     }))
+}
+
+/// Puts a delivery off for as long as its endpoint is left alone, and up to twice that: what waits does not come back all at
+/// once, ahead of everybody else's.
+async fn later(mut tx: Tx, lease: &Lease, left: Duration) -> Result<Next, DeliveryError> {
+    let wait = left.min(LONGEST_WAIT).mul_f64(rand::random_range(1.0..2.0));
+    outbox::put_off(&mut tx, lease, wait).await?;
+    tx.commit().await.map_err(OutboxError::from)?;
+    Ok(Next::Nothing)
+}
+
+/// Leaves a message for a moment that nobody has a hand free for: its endpoint has as many under way as it may have.
+pub async fn wait_a_moment(pool: &Pool, lease: &Lease, message: &Message) -> Result<(), OutboxError> {
+    let mut tx = Tx::begin(pool).await?;
+    if message.probes_until.is_some() {
+        store::end_probe(&mut tx, message.endpoint_id).await?;
+    }
+    outbox::put_off(&mut tx, lease, MOMENT).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Gives up a delivery whose job is given up: managers see it among those that failed, and may tell it again.
+pub async fn abandon(pool: &Pool, now: DateTime<Utc>, delivery_id: Uuid, why: &str) -> Result<(), DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::give_up(&mut connection, now, delivery_id, why).await?)
 }
 
 /// The secrets that are in force, newest first. One that a former key sealed is sealed anew.
@@ -197,13 +234,41 @@ async fn unseal(
     Ok(secrets)
 }
 
-/// What became of a request.
+/// What became of a request, with the status of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// An answer, with how long the endpoint asks to be left alone.
-    Status(u16, Option<Duration>),
-    /// None: why, without an address.
-    Silence(String),
+    /// It was taken.
+    Taken(u16),
+    /// It was not, and others may be.
+    Refused(u16),
+    /// Nothing is taken at the moment, and for so long, if it says so.
+    Unwell(u16, Option<Duration>),
+    /// Nothing will ever be taken there again.
+    Gone(u16),
+    /// There was none: why, without an address.
+    Silent(&'static str),
+}
+
+impl Answer {
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Taken(status) | Self::Refused(status) | Self::Unwell(status, _) | Self::Gone(status) => {
+                Some(*status)
+            }
+            Self::Silent(_) => None,
+        }
+    }
+
+    /// What is kept of it when it was not taken.
+    fn error(&self) -> Option<String> {
+        match self {
+            Self::Taken(_) => None,
+            Self::Refused(status) | Self::Unwell(status, _) | Self::Gone(status) => {
+                Some(format!("answered {status}"))
+            }
+            Self::Silent(why) => Some((*why).to_owned()),
+        }
+    }
 }
 
 /// What that means for the job.
@@ -227,35 +292,25 @@ pub async fn record(
     is_last: bool,
 ) -> Result<Recorded, OutboxError> {
     let Message { delivery_id, endpoint_id, .. } = *message;
-    let (status, silence) = match answer {
-        Answer::Status(status, _) => (Some(*status), None),
-        Answer::Silence(why) => (None, Some(why.as_str())),
-    };
-    let taken = status.is_some_and(|status| (200..300).contains(&status));
-    let is_gone = status == Some(410);
-    let error = silence
-        .map(str::to_owned)
-        .or_else(|| status.filter(|_| !taken).map(|status| format!("answered {status}")));
-    let state = match (taken, is_gone || is_last) {
-        (true, _) => State::Delivered,
-        (false, true) => State::Failed,
-        (false, false) => State::Waiting,
+    let error = answer.error();
+    let state = match answer {
+        Answer::Taken(_) => State::Delivered,
+        Answer::Gone(_) => State::Failed,
+        _ if is_last => State::Failed,
+        _ => State::Waiting,
     };
     let mut tx = Tx::begin(pool).await?;
     // The endpoint before the delivery, here and wherever both are locked.
     let failures = store::lock_failures(&mut tx, endpoint_id).await?;
-    let attempt = Attempt {
-        status: status.and_then(|status| i16::try_from(status).ok()),
-        error: error.as_deref(),
-        state,
-    };
+    let status = answer.status().and_then(|status| i16::try_from(status).ok());
+    let attempt = Attempt { status, error: error.as_deref(), state };
     store::note_attempt(&mut tx, now, delivery_id, attempt).await?;
-    match failures {
+    match (failures, answer) {
         // It was taken away meanwhile, and the delivery with it.
-        None => {}
-        Some(failures) if taken => store::recover(&mut tx, endpoint_id, &failures).await?,
-        Some(_) if is_gone => disable(&mut tx, now, endpoint_id, "gone").await?,
-        Some(failures) => endpoint_failed(&mut tx, now, message, failures, answer).await?,
+        (None, _) => {}
+        (Some(failures), Answer::Taken(_)) => store::recover(&mut tx, endpoint_id, &failures).await?,
+        (Some(_), Answer::Gone(_)) => disable(&mut tx, now, endpoint_id, "gone").await?,
+        (Some(failures), _) => endpoint_failed(&mut tx, now, message, failures, answer).await?,
     }
     let recorded = match error {
         None => Recorded::Taken,
@@ -269,7 +324,7 @@ pub async fn record(
     Ok(recorded)
 }
 
-/// Leaves an endpoint alone for a while that does not answer, or cannot; one that only refuses this message may take others.
+/// Leaves an endpoint alone for a while that takes nothing; one that only refuses this message may take others.
 async fn endpoint_failed(
     tx: &mut Tx,
     now: DateTime<Utc>,
@@ -279,28 +334,30 @@ async fn endpoint_failed(
 ) -> Result<(), DbError> {
     let endpoint_id = message.endpoint_id;
     let asked = match answer {
-        Answer::Status(429 | 500..=599, asked) => Some(asked.unwrap_or_default()),
-        Answer::Silence(_) => Some(Duration::ZERO),
-        Answer::Status(..) => None,
+        Answer::Unwell(_, asked) => Some(asked.unwrap_or_default()),
+        Answer::Silent(_) => Some(Duration::ZERO),
+        Answer::Refused(_) | Answer::Taken(_) | Answer::Gone(_) => None,
     };
+    let is_probe = message.probes_until.is_some();
     let since = before.since.unwrap_or(now);
     let mut after = Failures { since: Some(since), ..before };
     if let Some(asked) = asked {
         // Those that were under way when it began to fail are one round.
-        if before.rounds == 0 || message.is_probe {
+        if before.rounds == 0 || is_probe {
             after.rounds = before.rounds.saturating_add(1);
         }
         let asked = TimeDelta::from_std(asked).unwrap_or(LONGEST_REQUEST).min(LONGEST_REQUEST);
         let next = now + pause(after.rounds).max(asked);
-        // What the probe reserved ends with it; what another was asked to wait does not.
-        let reserved = before.retry_at.filter(|_| !message.is_probe);
-        after.retry_at = Some(reserved.map_or(next, |at| at.max(next)));
-    } else if message.is_probe {
+        // What the probe reserved for itself ends with it; what another was asked to wait does not.
+        let reserved = message.probes_until.map(|until| until.timestamp_micros());
+        let other = before.retry_at.filter(|at| Some(at.timestamp_micros()) != reserved);
+        after.retry_at = Some(other.map_or(next, |at| at.max(next)));
+    } else if is_probe {
         // It answers: others may be taken.
         after = Failures { rounds: 0, retry_at: None, ..after };
     }
     store::note_failures(tx, endpoint_id, &after).await?;
-    if now - since >= PATIENCE {
+    if now - since >= PATIENCE && now - message.created_at >= YOUNG {
         disable(tx, now, endpoint_id, "failing").await?;
     }
     Ok(())

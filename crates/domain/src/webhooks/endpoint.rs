@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::store::{self, Endpoint};
+use super::store::{self, Endpoint, Failures};
 use super::{EndpointUrl, Event, Secret};
 use crate::audit::{self, Actor, Entry, Trace};
 use crate::config::SealingKeys;
@@ -79,7 +79,8 @@ pub async fn create(
     let (id, secret) = (Uuid::now_v7(), Secret::random());
     let sealed = seal::seal(keys, id, secret.bytes())?;
     let mut tx = Tx::begin(pool).await?;
-    if store::lock_and_count(&mut tx).await? >= MOST_ENDPOINTS {
+    store::lock_all(&mut tx).await?;
+    if store::count(&mut tx).await? >= MOST_ENDPOINTS {
         return Err(EndpointError::TooMany);
     }
     let change = store::Change {
@@ -105,7 +106,8 @@ pub async fn find(pool: &Pool, id: Uuid) -> Result<Endpoint, EndpointError> {
     store::find(&mut connection, id).await?.ok_or(EndpointError::NotFound)
 }
 
-/// Changes an endpoint. Enabled again, it is tried at once, as if it had never failed; what was given up stays so.
+/// Changes an endpoint. With another address, or told that it is enabled, it is forgiven what failed before; what waits for it is
+/// tried when its turn comes, within minutes, and what was given up stays so.
 pub async fn edit(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -115,6 +117,9 @@ pub async fn edit(
     trace: &Trace,
 ) -> Result<Endpoint, EndpointError> {
     let mut tx = Tx::begin(pool).await?;
+    if edit.enabled.is_some() || edit.events.is_some() {
+        store::lock_all(&mut tx).await?;
+    }
     let stands = store::lock(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
     let change = store::Change {
         url: edit.url.as_ref().map(EndpointUrl::as_str),
@@ -122,6 +127,9 @@ pub async fn edit(
         events: edit.events.as_deref().map(words),
     };
     store::change(&mut tx, id, change).await?;
+    if edit.enabled == Some(true) || edit.url.as_ref().is_some_and(|url| url.as_str() != stands.url) {
+        store::note_failures(&mut tx, id, &Failures::default()).await?;
+    }
     match edit.enabled {
         Some(true) if stands.disabled_at.is_some() => {
             store::enable(&mut tx, id).await?;
@@ -132,7 +140,7 @@ pub async fn edit(
         }
         _ => {}
     }
-    let endpoint = store::lock(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
+    let endpoint = store::find(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
     if (&endpoint.url, &endpoint.description, &endpoint.events)
         != (&stands.url, &stands.description, &stands.events)
     {
@@ -150,6 +158,10 @@ pub async fn delete(
     actor: Actor,
     trace: &Trace,
 ) -> Result<(), EndpointError> {
+    // Its deliveries first, a piece at a time: however many there are, no statement takes long.
+    let mut connection = db::get(pool).await?;
+    while store::delete_of(&mut connection, id, super::PIECE).await? > 0 {}
+    drop(connection);
     let mut tx = Tx::begin(pool).await?;
     if !store::delete(&mut tx, id).await? {
         return Err(EndpointError::NotFound);
@@ -170,7 +182,8 @@ pub async fn rotate(
     let secret = Secret::random();
     let sealed = seal::seal(keys, id, secret.bytes())?;
     let mut tx = Tx::begin(pool).await?;
-    let until = store::rotate(&mut tx, id, &sealed, now + OVERLAP).await?.ok_or(EndpointError::NotFound)?;
+    let until =
+        store::rotate(&mut tx, now, id, &sealed, now + OVERLAP).await?.ok_or(EndpointError::NotFound)?;
     note(&mut tx, now, id, audit::Event::WebhookSecretRotated, actor, None, trace).await?;
     tx.commit().await?;
     Ok((secret, until))

@@ -78,6 +78,8 @@ pub enum State {
 #[derive(Queryable)]
 pub(super) struct Open {
     pub(super) event_id: Uuid,
+    pub(super) event: String,
+    pub(super) created_at: DateTime<Utc>,
     pub(super) body: String,
     pub(super) endpoint_id: Uuid,
     pub(super) url: String,
@@ -107,6 +109,13 @@ macro_rules! listening {
     };
 }
 
+/// Deliveries that are neither taken nor given up.
+macro_rules! waits {
+    () => {
+        deliveries::delivered_at.is_null().and(deliveries::failed_at.is_null())
+    };
+}
+
 /// Whether any endpoint is told of this event.
 pub(super) async fn is_heard(tx: &mut Tx, event: Event) -> QueryResult<bool> {
     select(exists(listening!(event))).get_result(&mut **tx).await
@@ -117,9 +126,13 @@ pub(super) async fn listening(tx: &mut Tx, event: Event) -> QueryResult<Vec<Uuid
     listening!(event).order(endpoints::id).select(endpoints::id).load(&mut **tx).await
 }
 
-/// Keeps everybody else from adding endpoints until the transaction ends, and counts them.
-pub(super) async fn lock_and_count(tx: &mut Tx) -> QueryResult<i64> {
-    tx.batch_execute("LOCK TABLE webhook_endpoints IN SHARE ROW EXCLUSIVE MODE").await?;
+/// Waits for everybody who has looked whether anybody listens and not committed yet, and lets nobody look before this
+/// transaction ends: what commits later is told to whoever listens by then, and nothing falls between.
+pub(super) async fn lock_all(tx: &mut Tx) -> QueryResult<()> {
+    tx.batch_execute("LOCK TABLE webhook_endpoints IN ACCESS EXCLUSIVE MODE").await
+}
+
+pub(super) async fn count(tx: &mut Tx) -> QueryResult<i64> {
     endpoints::table.count().get_result(&mut **tx).await
 }
 
@@ -187,15 +200,12 @@ pub(super) async fn disable(tx: &mut Tx, now: DateTime<Utc>, id: Uuid, reason: &
     Ok(disabled == 1)
 }
 
-/// Sends there again, as if it had never failed.
+/// Sends there again.
 pub(super) async fn enable(tx: &mut Tx, id: Uuid) -> QueryResult<()> {
     diesel::update(endpoints::table.find(id))
         .set((
             endpoints::disabled_at.eq(None::<DateTime<Utc>>),
             endpoints::disabled_reason.eq(None::<String>),
-            endpoints::failing_since.eq(None::<DateTime<Utc>>),
-            endpoints::failures.eq(0),
-            endpoints::retry_at.eq(None::<DateTime<Utc>>),
         ))
         .execute(&mut **tx)
         .await?;
@@ -206,19 +216,25 @@ pub(super) async fn delete(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
     Ok(diesel::delete(endpoints::table.find(id)).execute(&mut **tx).await? == 1)
 }
 
-/// Puts a secret in place of the one there, which signs on until `until`. Returns that, as it is kept.
+/// Puts a secret in place of the one there, which signs on until `until`; unless another signs on already: whoever exchanges
+/// twice within that time has perhaps not seen the one between. Returns until when, as it is kept.
 pub(super) async fn rotate(
     tx: &mut Tx,
+    now: DateTime<Utc>,
     id: Uuid,
     sealed_secret: &[u8],
     until: DateTime<Utc>,
 ) -> QueryResult<Option<DateTime<Utc>>> {
-    diesel::update(endpoints::table.find(id))
+    let over = endpoints::previous_until.is_null().or(endpoints::previous_until.assume_not_null().le(now));
+    diesel::update(endpoints::table.find(id).filter(over))
         .set((
             endpoints::previous_secret.eq(endpoints::sealed_secret.nullable()),
             endpoints::previous_until.eq(until),
-            endpoints::sealed_secret.eq(sealed_secret),
         ))
+        .execute(&mut **tx)
+        .await?;
+    diesel::update(endpoints::table.find(id))
+        .set(endpoints::sealed_secret.eq(sealed_secret))
         .returning(endpoints::previous_until.assume_not_null())
         .get_result(&mut **tx)
         .await
@@ -264,9 +280,11 @@ pub(super) async fn open(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Open>> {
     deliveries::table
         .inner_join(endpoints::table)
         .filter(deliveries::id.eq(id))
-        .filter(deliveries::delivered_at.is_null().and(deliveries::failed_at.is_null()))
+        .filter(waits!())
         .select((
             deliveries::event_id,
+            deliveries::event,
+            deliveries::created_at,
             deliveries::body,
             endpoints::id,
             endpoints::url,
@@ -299,7 +317,7 @@ pub(super) async fn note_attempt(
 ) -> QueryResult<()> {
     let at = |state| (attempt.state == state).then_some(now);
     diesel::update(deliveries::table.find(id))
-        .filter(deliveries::delivered_at.is_null().and(deliveries::failed_at.is_null()))
+        .filter(waits!())
         .set((
             deliveries::attempts.eq(deliveries::attempts + 1),
             deliveries::last_attempt_at.eq(now),
@@ -313,17 +331,23 @@ pub(super) async fn note_attempt(
     Ok(())
 }
 
-/// Gives a delivery up without an attempt.
-pub(super) async fn give_up(tx: &mut Tx, now: DateTime<Utc>, id: Uuid, why: &str) -> QueryResult<()> {
+/// Gives a delivery up that waits, without an attempt.
+pub(super) async fn give_up(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    id: Uuid,
+    why: &str,
+) -> QueryResult<()> {
     diesel::update(deliveries::table.find(id))
+        .filter(waits!())
         .set((deliveries::failed_at.eq(now), deliveries::last_error.eq(why)))
-        .execute(&mut **tx)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// How an endpoint fails: since when, how many rounds of attempts, and when the next may begin.
-#[derive(Clone, Copy, Queryable, AsChangeset)]
+#[derive(Clone, Copy, Default, Queryable, AsChangeset)]
 #[diesel(table_name = endpoints, treat_none_as_null = true)]
 pub(super) struct Failures {
     #[diesel(column_name = failing_since)]
@@ -348,6 +372,15 @@ pub(super) async fn begin_probe(
     Ok(begun == 1)
 }
 
+/// Lets another try it: the one that was to does not.
+pub(super) async fn end_probe(tx: &mut Tx, id: Uuid) -> QueryResult<()> {
+    diesel::update(endpoints::table.find(id))
+        .set(endpoints::retry_at.eq(None::<DateTime<Utc>>))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Locks an endpoint, beside others who only promise it something.
 pub(super) async fn lock_failures(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Failures>> {
     endpoints::table
@@ -364,7 +397,7 @@ pub(super) async fn recover(tx: &mut Tx, id: Uuid, before: &Failures) -> QueryRe
     if before.since.is_none() {
         return Ok(());
     }
-    note_failures(tx, id, &Failures { since: None, rounds: 0, retry_at: None }).await
+    note_failures(tx, id, &Failures::default()).await
 }
 
 pub(super) async fn note_failures(tx: &mut Tx, id: Uuid, failures: &Failures) -> QueryResult<()> {
@@ -385,9 +418,7 @@ pub(super) async fn list_deliveries(
         .limit(limit)
         .into_boxed();
     query = match state {
-        Some(State::Waiting) => {
-            query.filter(deliveries::delivered_at.is_null().and(deliveries::failed_at.is_null()))
-        }
+        Some(State::Waiting) => query.filter(waits!()),
         Some(State::Delivered) => query.filter(deliveries::delivered_at.is_not_null()),
         Some(State::Failed) => query.filter(deliveries::failed_at.is_not_null()),
         None => query,
@@ -423,6 +454,23 @@ pub(super) async fn find_delivery(connection: &mut Connection, id: Uuid) -> Quer
     deliveries::table.find(id).select(Delivery::as_select()).first(connection).await.optional()
 }
 
-pub(super) async fn delete_before(connection: &mut Connection, before: DateTime<Utc>) -> QueryResult<usize> {
-    diesel::delete(deliveries::table.filter(deliveries::created_at.lt(before))).execute(connection).await
+pub(super) async fn delete_before(
+    connection: &mut Connection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
+    let old = deliveries::table.filter(deliveries::created_at.lt(before));
+    let ids: Vec<Uuid> =
+        old.order(deliveries::created_at).limit(limit).select(deliveries::id).load(connection).await?;
+    diesel::delete(deliveries::table.filter(deliveries::id.eq_any(ids))).execute(connection).await
+}
+
+pub(super) async fn delete_of(
+    connection: &mut Connection,
+    endpoint_id: Uuid,
+    limit: i64,
+) -> QueryResult<usize> {
+    let own = deliveries::table.filter(deliveries::endpoint_id.eq(endpoint_id));
+    let ids: Vec<Uuid> = own.limit(limit).select(deliveries::id).load(connection).await?;
+    diesel::delete(deliveries::table.filter(deliveries::id.eq_any(ids))).execute(connection).await
 }

@@ -38,6 +38,17 @@ impl Targets {
         self.private.iter().any(|network| network.contains(&ip)) || over_tls && is_global(ip)
     }
 
+    /// Whether this may be asked for. What a name stands for is for whoever looks it up to [`admit`](Self::admit).
+    pub fn admit_url(&self, url: &Url) -> bool {
+        let ip = match url.host() {
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
+            Some(Host::Domain(_)) => return true,
+            None => return false,
+        };
+        self.admit(ip, url.scheme() == "https")
+    }
+
     /// Whether anything may be called without TLS.
     fn admit_plain(&self) -> bool {
         !self.private.is_empty()
@@ -127,22 +138,16 @@ impl EndpointUrl {
     /// Reads an address. What a name in it stands for is looked at at each request.
     pub fn parse(text: &str, targets: &Targets) -> Result<Self, EndpointUrlError> {
         let mut url = Url::parse(text.trim()).map_err(|_| EndpointUrlError::Malformed)?;
-        let over_tls = match url.scheme() {
-            "https" => true,
-            "http" if targets.admit_plain() => false,
+        match url.scheme() {
+            "https" => {}
+            "http" if targets.admit_plain() => {}
             "http" => return Err(EndpointUrlError::Plain),
             _ => return Err(EndpointUrlError::Scheme),
-        };
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointUrlError::Credentials);
         }
-        let ip = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
-            Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-            Some(Host::Domain(_)) => None,
-            None => return Err(EndpointUrlError::Malformed),
-        };
-        if ip.is_some_and(|ip| !targets.admit(ip, over_tls)) {
+        if !targets.admit_url(&url) {
             return Err(EndpointUrlError::NotAdmitted);
         }
         url.set_fragment(None);

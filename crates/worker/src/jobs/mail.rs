@@ -152,7 +152,7 @@ async fn notice(
     let Some(account) = accounts::find(&context.pool, user_id).await? else {
         return done(context, lease).await;
     };
-    let at = lease.promised_at().unwrap_or_else(|| context.clock.now());
+    let at = lease.promised_at;
     send(context, lease, &account.email, mail(account.username, at)).await
 }
 

@@ -45,6 +45,15 @@ pub(super) async fn announce(
     Ok(())
 }
 
+/// A delivery goes with its job.
+pub(super) async fn abandon(context: &Context, delivery_id: Uuid, why: &str) {
+    let abandoned = webhooks::abandon(&context.pool, context.clock.now(), delivery_id, why).await;
+    if let Err(error) = abandoned {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(%delivery_id, error, "a webhook that was given up seems to wait");
+    }
+}
+
 pub(super) async fn deliver(
     context: &Context,
     lease: &Lease,
@@ -56,6 +65,9 @@ pub(super) async fn deliver(
     {
         Next::Send(message) => message,
         Next::Nothing => return Ok(()),
+    };
+    let Some(_place) = context.courier.place(message.endpoint_id) else {
+        return Ok(webhooks::wait_a_moment(pool, lease, &message).await?);
     };
     let answer = context.courier.send(&message).await;
     let recorded = webhooks::record(pool, clock.now(), lease, &message, &answer, is_last).await?;

@@ -254,7 +254,7 @@ fn context(config: &Config, pool: &Pool, clock: &Clock) -> Context {
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail).unwrap()),
-        courier: Arc::new(Courier::new(common.webhook_targets.clone()).unwrap()),
+        courier: Arc::new(Courier::new(common.webhook_targets.clone(), config.concurrency).unwrap()),
         wake: Wake::default(),
     }
 }

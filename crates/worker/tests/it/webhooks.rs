@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use chrono::TimeDelta;
-use domain::accounts::Account;
+use domain::accounts::{self, Account};
 use domain::audit::{Actor, Trace};
 use domain::config::SealingKeys;
 use domain::outbox::Job;
@@ -35,6 +36,17 @@ async fn listens(desk: &Desk, url: &str, events: &[Event]) -> (Uuid, String) {
 /// Tells an endpoint a `ping`; returns the delivery. Nothing is sent yet.
 async fn ping(desk: &Desk, endpoint: Uuid) -> Uuid {
     webhooks::ping(&desk.pool, desk.clock.now(), endpoint, None).await.unwrap().id
+}
+
+/// Something happens that an endpoint is told of; returns the delivery. Nothing is sent yet.
+async fn told(desk: &Desk, endpoint: Uuid) -> Uuid {
+    let subject_id = Uuid::now_v7();
+    let happened = Job::Announce { event: Event::UserVerified, subject_id, reason: None };
+    desk.run(desk.promise(&happened).await).await;
+    desk.id(&format!(
+        "SELECT id FROM webhook_deliveries WHERE endpoint_id = '{endpoint}' AND body LIKE '%{subject_id}%'"
+    ))
+    .await
 }
 
 async fn rotate(desk: &Desk, endpoint: Uuid, keys: &SealingKeys) -> String {
@@ -79,9 +91,10 @@ fn events_of(received: &[Received]) -> Vec<String> {
     received.iter().map(Received::event).collect()
 }
 
-async fn ada_and_bob(desk: &Desk) -> (Account, Friend) {
-    let ada = desk.person("ada").await;
-    let bob = desk.friend("bob", &ada).await;
+/// Two people, whose names are no digits of an id.
+async fn two_people(desk: &Desk) -> (Account, Friend) {
+    let ada = desk.person("zoe").await;
+    let bob = desk.friend("tom", &ada).await;
     (ada, bob)
 }
 
@@ -90,7 +103,7 @@ async fn w1_what_happens_is_told_in_order_signed_and_without_anybodys_name_or_ad
     let desk = Desk::new().await;
     let receiver = Receiver::start().await;
     let (_, secret) = listens(&desk, &receiver.url(), &[]).await;
-    let (ada, bob) = ada_and_bob(&desk).await;
+    let (ada, bob) = two_people(&desk).await;
     desk.run_queue("webhooks").await;
     desk.confirm(bob.id).await;
     desk.run_queue("webhooks").await;
@@ -121,7 +134,7 @@ async fn w1_what_happens_is_told_in_order_signed_and_without_anybodys_name_or_ad
         assert!(message.is_signed_by(&secret), "{message:?}");
         assert!(!message.is_signed_by("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
         assert_eq!(message.header("content-type"), "application/json");
-        for name in ["ada", "bob", "@", "example.org"] {
+        for name in ["zoe", "tom", "@", "example.org"] {
             assert!(!message.body.contains(name), "{name} is in {}", message.body);
         }
     }
@@ -162,7 +175,7 @@ async fn w1_what_happens_is_told_in_order_signed_and_without_anybodys_name_or_ad
 #[tokio::test]
 async fn o1_every_move_has_an_event_in_the_outbox_whether_anybody_listens_or_not() {
     let desk = Desk::new().await;
-    let (ada, bob) = ada_and_bob(&desk).await;
+    let (ada, bob) = two_people(&desk).await;
     let carol = desk.friend("carol", &ada).await;
     let dora = desk.friend("dora", &ada).await;
     let eve = desk.friend_at(&super::desk::Place::default(), "eve", "eve@yopmail.com", &ada).await;
@@ -242,7 +255,7 @@ async fn w3_what_is_not_taken_is_tried_again_and_given_up_after_its_last_attempt
     let receiver = Receiver::start().await;
     let (endpoint, _) = listens(&desk, &receiver.url(), &[]).await;
     receiver.answer(Answer::status(400));
-    let refused = ping(&desk, endpoint).await;
+    let refused = told(&desk, endpoint).await;
     let job = job_of(&desk, refused).await;
     desk.run(job).await;
     assert_eq!(delivery(&desk, refused).await, (1, Some(400), false, false, "answered 400".to_owned()));
@@ -251,7 +264,7 @@ async fn w3_what_is_not_taken_is_tried_again_and_given_up_after_its_last_attempt
 
     // Another is taken, and the first too once its receiver is mended.
     receiver.answer(Answer::status(200));
-    let taken = ping(&desk, endpoint).await;
+    let taken = told(&desk, endpoint).await;
     desk.run(job_of(&desk, taken).await).await;
     assert_eq!(delivery(&desk, taken).await, (1, Some(200), true, false, String::new()));
     desk.let_leases_end().await;
@@ -259,7 +272,7 @@ async fn w3_what_is_not_taken_is_tried_again_and_given_up_after_its_last_attempt
     assert_eq!(delivery(&desk, refused).await, (2, Some(200), true, false, String::new()));
 
     receiver.answer(Answer::status(400));
-    let given_up = ping(&desk, endpoint).await;
+    let given_up = told(&desk, endpoint).await;
     let job = job_of(&desk, given_up).await;
     for _ in 0..30 {
         desk.let_leases_end().await;
@@ -296,14 +309,14 @@ async fn w5_an_endpoint_that_is_down_is_left_alone_longer_each_time_and_costs_ot
     let receiver = Receiver::start().await;
     let (endpoint, _) = listens(&desk, &receiver.url(), &[]).await;
     receiver.answer(Answer::status(503));
-    let first = ping(&desk, endpoint).await;
+    let first = told(&desk, endpoint).await;
     let job = job_of(&desk, first).await;
     for expected in [5, 10, 20, 40] {
         desk.let_leases_end().await;
         desk.run(job).await;
         assert!((expected - 1..=expected).contains(&pause(&desk, endpoint).await), "{expected}");
         // What comes meanwhile is put off without an attempt.
-        let second = ping(&desk, endpoint).await;
+        let second = told(&desk, endpoint).await;
         let other = job_of(&desk, second).await;
         desk.run(other).await;
         assert_eq!(delivery(&desk, second).await, (0, None, false, false, String::new()));
@@ -313,6 +326,19 @@ async fn w5_an_endpoint_that_is_down_is_left_alone_longer_each_time_and_costs_ot
         desk.clock.advance(TimeDelta::seconds(expected + 1));
     }
     assert_eq!(receiver.received().len(), 4);
+
+    // A manager who tries it does not wait.
+    let before = receiver.received().len();
+    desk.clock.advance(TimeDelta::seconds(-2));
+    let tried = ping(&desk, endpoint).await;
+    let trying = job_of(&desk, tried).await;
+    desk.run(trying).await;
+    assert_eq!(receiver.received().len(), before + 1);
+    desk.sql(&format!("DELETE FROM webhook_deliveries WHERE id = '{tried}'")).await;
+    desk.let_leases_end().await;
+    desk.run(trying).await;
+    assert!(desk.job(trying).await.done, "there is nothing to tell any more");
+    desk.clock.advance(TimeDelta::seconds(60));
 
     // It asks for more time, within reason.
     receiver.answer(Answer::Status(429, vec![("retry-after", "900".to_owned())]));
@@ -354,7 +380,7 @@ async fn w5_an_endpoint_that_is_gone_or_takes_nothing_for_three_days_is_disabled
     let receiver = Receiver::start().await;
     let (endpoint, _) = listens(&desk, &receiver.url(), &[]).await;
     receiver.answer(Answer::status(410));
-    let gone = ping(&desk, endpoint).await;
+    let gone = told(&desk, endpoint).await;
     desk.run(job_of(&desk, gone).await).await;
     assert_eq!(disabled(&desk, endpoint).await.as_deref(), Some("gone"));
     assert_eq!(delivery(&desk, gone).await, (1, Some(410), false, true, "answered 410".to_owned()));
@@ -371,7 +397,7 @@ async fn w5_an_endpoint_that_is_gone_or_takes_nothing_for_three_days_is_disabled
     let (now, actor, trace) = (desk.clock.now(), Actor::Operator, Trace::default());
     webhooks::edit(&desk.pool, now, endpoint, &enable, actor, &trace).await.unwrap();
     receiver.answer(Answer::status(404));
-    let (failing, waiting) = (ping(&desk, endpoint).await, ping(&desk, endpoint).await);
+    let (failing, waiting) = (told(&desk, endpoint).await, told(&desk, endpoint).await);
     let job = job_of(&desk, failing).await;
     desk.run(job).await;
     desk.clock.advance(TimeDelta::days(3) - TimeDelta::minutes(1));
@@ -390,6 +416,87 @@ async fn w5_an_endpoint_that_is_gone_or_takes_nothing_for_three_days_is_disabled
     assert_eq!(delivery(&desk, waiting).await, (0, None, false, true, "the endpoint is disabled".to_owned()));
     let record = desk.count("security_events WHERE event = 'webhook_disabled' AND actor = 'system'").await;
     assert_eq!(record, 2);
+}
+
+#[tokio::test]
+async fn w5_what_an_endpoint_refused_long_ago_does_not_disable_it_at_the_next_hiccup() {
+    let desk = Desk::new().await;
+    let receiver = Receiver::start().await;
+    let (endpoint, _) = listens(&desk, &receiver.url(), &[]).await;
+    receiver.answer(Answer::status(400));
+    let refused = told(&desk, endpoint).await;
+    desk.run(job_of(&desk, refused).await).await;
+    desk.clock.advance(TimeDelta::days(4));
+    receiver.answer(Answer::status(503));
+    let later = told(&desk, endpoint).await;
+    let job = job_of(&desk, later).await;
+    desk.run(job).await;
+    assert_eq!(disabled(&desk, endpoint).await, None);
+    desk.clock.advance(TimeDelta::hours(12));
+    desk.let_leases_end().await;
+    desk.run(job).await;
+    assert_eq!(disabled(&desk, endpoint).await.as_deref(), Some("failing"), "nothing was taken since");
+}
+
+#[tokio::test]
+async fn w5_with_another_address_an_endpoint_is_forgiven_what_failed_before() {
+    let desk = Desk::new().await;
+    let (broken, mended) = (Receiver::start().await, Receiver::start().await);
+    let (endpoint, _) = listens(&desk, &broken.url(), &[]).await;
+    broken.answer(Answer::Status(503, vec![("retry-after", "3600".to_owned())]));
+    let waiting = told(&desk, endpoint).await;
+    let job = job_of(&desk, waiting).await;
+    desk.run(job).await;
+    assert!(pause(&desk, endpoint).await > 3_000);
+    let url = webhooks::EndpointUrl::parse(&mended.url(), &desk.config.common.webhook_targets).unwrap();
+    let edit = Edit { url: Some(url), ..Edit::default() };
+    let (now, trace) = (desk.clock.now(), Trace::default());
+    webhooks::edit(&desk.pool, now, endpoint, &edit, Actor::Operator, &trace).await.unwrap();
+    assert_eq!(pause(&desk, endpoint).await, 0);
+    desk.let_leases_end().await;
+    desk.run(job).await;
+    assert_eq!(mended.received().len(), 1);
+    assert!(delivery(&desk, waiting).await.2);
+}
+
+#[tokio::test]
+async fn w1_an_endpoint_is_added_after_what_is_under_way_and_is_told_of_all_that_comes() {
+    let desk = Desk::new().await;
+    let receiver = Receiver::start().await;
+    // Somebody has looked whether anybody listens, and has not committed yet.
+    let under_way = desk.database.connect().await;
+    under_way.batch_execute("BEGIN; SELECT FROM webhook_endpoints").await.unwrap();
+    let url = receiver.url();
+    let mut adding = std::pin::pin!(listens(&desk, &url, &[]));
+    let waits = testkit::app::eventually("whoever adds the endpoint waits", async || {
+        match desk.count("pg_locks WHERE NOT granted AND relation = 'webhook_endpoints'::regclass").await {
+            0 => Err("nobody waits".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    tokio::select! {
+        _ = &mut adding => panic!("it is there before what is under way is over"),
+        () = waits => {}
+    }
+    under_way.batch_execute("COMMIT").await.unwrap();
+    adding.await;
+    desk.person("zoe").await;
+    desk.run_queue("webhooks").await;
+    assert_eq!(events_of(&receiver.received()), ["user.registered"]);
+}
+
+#[tokio::test]
+async fn w1_an_account_is_verified_once_however_many_links_were_mailed() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    let first = desk.token_of(ada.id).await;
+    accounts::request_verification(&desk.pool, desk.clock.now(), ada.id, None).await.unwrap();
+    let second = desk.token_of(ada.id).await;
+    assert_ne!(first, second);
+    for token in [second, first] {
+        accounts::verify_email(&desk.pool, desk.clock.now(), &token, &Trace::default()).await.unwrap();
+    }
+    assert_eq!(desk.count("outbox WHERE payload ->> 'event' = 'user.verified'").await, 1);
 }
 
 #[tokio::test]
@@ -434,7 +541,7 @@ async fn w5_a_receiver_that_never_answers_is_given_fifteen_seconds() {
     let receiver = Receiver::start().await;
     let (endpoint, _) = listens(&desk, &receiver.url(), &[]).await;
     receiver.answer(Answer::Stall);
-    let told = ping(&desk, endpoint).await;
+    let told = told(&desk, endpoint).await;
     let job = job_of(&desk, told).await;
     let began = std::time::Instant::now();
     desk.run(job).await;
@@ -460,14 +567,26 @@ async fn w6_a_secret_is_exchanged_without_a_message_that_the_receiver_cannot_ver
     let message = tell().await;
     assert!(message.is_signed_by(&first) && message.is_signed_by(&second));
     assert_eq!(message.header("webhook-signature").split(' ').count(), 2);
+    // Somebody lost the answer, and exchanges it again: the one that the receiver has still signs.
+    let third = rotate(&desk, endpoint, &keys).await;
+    let message = tell().await;
+    assert!(message.is_signed_by(&first) && message.is_signed_by(&third));
+    assert!(!message.is_signed_by(&second));
     desk.sql("UPDATE webhook_endpoints SET previous_until = now() - interval '1 second'").await;
     let message = tell().await;
-    assert!(!message.is_signed_by(&first) && message.is_signed_by(&second));
+    assert!(!message.is_signed_by(&first) && message.is_signed_by(&third));
 
     let dump = testkit::dump::tables(&desk.database, &[]).await;
     let dump = format!("{dump:?}");
-    for secret in [&first, &second] {
-        assert!(!dump.contains(secret.trim_start_matches("whsec_")), "a secret lies open in the database");
+    let sealed: String =
+        desk.database.value("SELECT encode(sealed_secret, 'hex') FROM webhook_endpoints").await;
+    assert!(dump.contains(&sealed), "what would be found is found");
+    for secret in [&first, &third] {
+        let text = secret.trim_start_matches("whsec_");
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        for open in [text, &domain::token::hex(&bytes)] {
+            assert!(!dump.contains(open), "a secret lies open in the database");
+        }
     }
 }
 
@@ -496,13 +615,17 @@ async fn w6_secrets_outlive_the_key_that_seals_them() {
     let before = receiver.received().len();
     let told = ping(&desk, endpoint).await;
     let job = job_of(&desk, told).await;
-    desk.run(job).await;
+    for _ in 0..30 {
+        desk.let_leases_end().await;
+        desk.run(job).await;
+    }
     assert_eq!(receiver.received().len(), before);
-    assert!(desk.job(job).await.last_error.contains("FACTOR_KEY_PREVIOUS"));
+    let (_, _, taken, given_up, error) = delivery(&desk, told).await;
+    assert!(!taken && given_up && error.contains("FACTOR_KEY_PREVIOUS"), "{error}");
     let keys = desk.config.common.keys.factor.clone();
     let secret = rotate(&desk, endpoint, &keys).await;
-    desk.let_leases_end().await;
-    desk.run(job).await;
+    webhooks::redeliver(&desk.pool, endpoint, told, None).await.unwrap();
+    desk.run_queue("webhooks").await;
     assert!(receiver.received().pop().unwrap().is_signed_by(&secret));
 }
 
