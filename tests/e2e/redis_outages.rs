@@ -124,7 +124,10 @@ async fn o4_jobs_that_redis_forgot_are_sent_again() {
     let guests = people(&stack, "guest", 50);
     timed(&guests, register).await;
     within(RECOVERY, "every job is in Redis", async || {
-        let unsent: i64 = stack.database.value("SELECT count(*) FROM outbox WHERE generation = 0 AND done_at IS NULL").await;
+        let unsent: i64 = stack
+            .database
+            .value("SELECT count(*) FROM outbox WHERE generation = 0 AND done_at IS NULL")
+            .await;
         if unsent == 0 { Ok(()) } else { Err(format!("{unsent} are not")) }
     })
     .await;
