@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
@@ -15,13 +14,14 @@ use testkit::process::Program;
 use testkit::receiver::{Answer, Receiver};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy};
 use testkit::tls::{Certificate, Door};
+use tokio::sync::watch;
 
 use crate::killed_settlements::AT_ONCE;
 
 const FRIENDS: usize = 40;
 
-/// Between two kills.
-const PACE: Duration = Duration::from_millis(400);
+/// How many register between two kills, at least.
+const BETWEEN_KILLS: usize = 5;
 
 async fn manager(stack: &Stack) -> Client {
     stack.register(0, "boss", None).await.expect(201);
@@ -39,29 +39,40 @@ async fn w1_w2_every_event_is_told_by_one_id_though_workers_are_killed_and_the_r
     let added = boss.post("/api/admin/webhooks/", json!({ "url": receiver.url() })).await.expect(201).json();
     let secret = added["secret"].as_str().unwrap();
 
+    // Out of order at first, and then half of the time.
+    receiver.answer(Answer::status(500));
     let ada = stack.register(0, "ada", None).await.expect(201).json();
+    receiver.wait_for(1, RECOVERY).await;
     let code = ada["user"]["referral_code"].as_str().unwrap();
     let (mut workers, mut random) = (std::mem::take(&mut stack.workers), StdRng::seed_from_u64(seed()));
-    let registering = join_all((0..2).map(async |api| {
-        for n in (api..FRIENDS).step_by(2) {
-            stack.register(api, &format!("friend{n:02}"), Some(code)).await.expect(201);
+    let (registered, mut progress) = watch::channel(0);
+    let registering = async {
+        // Gone when all are there, which ends the killing.
+        let registered = registered;
+        let registered = &registered;
+        join_all((0..2).map(async |api| {
+            for n in (api..FRIENDS).step_by(2) {
+                stack.register(api, &format!("friend{n:02}"), Some(code)).await.expect(201);
+                registered.send_modify(|registered| *registered += 1);
+            }
+        }))
+        .await;
+    };
+    // Killed at any moment until everybody is there.
+    let killing = async {
+        let mut kills = 0;
+        loop {
+            let next = *progress.borrow() + BETWEEN_KILLS;
+            if progress.wait_for(|registered| *registered >= next).await.is_err() {
+                return kills;
+            }
+            let victim = random.random_range(0..workers.len());
+            workers[victim].restart().await;
+            receiver.answer(Answer::status(if random.random() { 500 } else { 204 }));
+            kills += 1;
         }
-    }));
-    let mut registering = std::pin::pin!(registering);
-    // Killed at any moment, and the receiver out of order at first and then half of the time, until everybody is there.
-    receiver.answer(Answer::status(500));
-    receiver.wait_for(1, RECOVERY).await;
-    let mut kills = 0;
-    loop {
-        tokio::select! {
-            _ = &mut registering => break,
-            () = tokio::time::sleep(PACE) => {}
-        }
-        receiver.answer(Answer::status(if random.random() { 500 } else { 204 }));
-        let victim = random.random_range(0..workers.len());
-        workers[victim].restart().await;
-        kills += 1;
-    }
+    };
+    let ((), kills) = tokio::join!(registering, killing);
     receiver.answer(Answer::status(204));
     println!("{kills} kills");
     assert!(kills >= 3, "{kills} kills are too few");

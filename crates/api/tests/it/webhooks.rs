@@ -265,7 +265,7 @@ async fn w7_only_managers_see_or_change_endpoints_and_there_are_twenty_at_most()
 #[tokio::test(flavor = "multi_thread")]
 async fn w5_a_receiver_that_hangs_delays_neither_rewards_nor_other_receivers() {
     /// Less than a receiver that hangs is waited for.
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(14);
     let mut app = TestApp::api_with(|settings| {
         settings.set("ARGON2_MEMORY_KIB", "64").set("ARGON2_ITERATIONS", "1").set("WORKER_CONCURRENCY", "4");
     })

