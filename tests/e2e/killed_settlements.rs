@@ -20,7 +20,7 @@ use crate::model::Model;
 const SIGABRT: i32 = 6;
 
 /// What a settlement writes.
-const BOOKS: [&str; 10] = [
+const BOOKS: [&str; 11] = [
     "balances",
     "discounts",
     "ledger_entries",
@@ -31,6 +31,7 @@ const BOOKS: [&str; 10] = [
     "reward_decisions",
     "reward_tallies",
     "rewards",
+    "security_events",
 ];
 
 /// Referrals that count at once: what is looked at is their settlement.
@@ -75,7 +76,10 @@ async fn assert_settled(stack: &Stack, friends: usize) {
     let found: String = stack
         .database
         .value(
-            "SELECT format('%s successful; %s', (SELECT count(*) FROM referrals WHERE status = 'successful'),
+            "SELECT format('%s successful, %s on record, %s announced; %s',
+                 (SELECT count(*) FROM referrals WHERE status = 'successful'),
+                 (SELECT count(*) FROM security_events WHERE event = 'referral_successful'),
+                 (SELECT count(*) FROM outbox WHERE payload ->> 'event' = 'referral.successful'),
                  (SELECT string_agg(format('%s of %s %s to the %s', grants, amount, reward_type, beneficiary), ', '
                       ORDER BY reward_type, beneficiary)
                   FROM (SELECT count(DISTINCT referral_id) || '/' || count(*) AS grants, amount, reward_type, beneficiary
@@ -84,7 +88,7 @@ async fn assert_settled(stack: &Stack, friends: usize) {
         .await;
     let n = friends;
     let wanted = format!(
-        "{n} successful; {n}/{n} of 5.00 credits to the referred, {n}/{n} of 10.00 credits to the referrer, \
+        "{n} successful, {n} on record, {n} announced; {n}/{n} of 5.00 credits to the referred, {n}/{n} of 10.00 credits to the referrer, \
          {n}/{n} of 15.00 discount to the referrer, {n}/{n} of 7.00 premium to the referrer"
     );
     assert_eq!(found, wanted);

@@ -38,18 +38,32 @@ async fn l5_an_operator_decides_blocks_and_adjusts_and_each_is_on_record_once() 
     assert_eq!(said(&stack, &give).await, "the account has 35.00 credits");
     assert_eq!(said(&stack, &give).await, "the account has 35.00 credits, as before");
     assert_eq!(
-        said(&stack, &["adjust", id, "-5.50", "--reason", "a mistake"]).await,
+        said(&stack, &["adjust", id, "-5.50", "--reason", "a mistake", "--key", "mistake"]).await,
         "the account has 29.50 credits"
     );
     assert!(
-        refused(&stack, &["adjust", id, "-99", "--reason", "too much"]).await.contains("only 29.50 credits")
+        refused(&stack, &["adjust", id, "-99", "--reason", "too much", "--key", "much"])
+            .await
+            .contains("only 29.50 credits")
     );
-    assert!(refused(&stack, &["adjust", id, "1.005", "--reason", "odd"]).await.contains("amount"));
+    let nameless = refused(&stack, &["adjust", id, "1", "--reason", "twice?"]).await;
+    assert!(nameless.contains("--key"), "{nameless}");
+    assert!(
+        refused(&stack, &["adjust", id, "1.005", "--reason", "odd", "--key", "odd"]).await.contains("amount")
+    );
     for blank in ["", "  "] {
-        assert!(refused(&stack, &["adjust", id, "1", "--reason", blank]).await.contains("--reason"));
+        assert!(
+            refused(&stack, &["adjust", id, "1", "--reason", blank, "--key", "blank"])
+                .await
+                .contains("--reason")
+        );
     }
     let nobody = uuid::Uuid::now_v7().to_string();
-    assert!(refused(&stack, &["adjust", &nobody, "1", "--reason", "who"]).await.contains("no such account"));
+    assert!(
+        refused(&stack, &["adjust", &nobody, "1", "--reason", "who", "--key", "who"])
+            .await
+            .contains("no such account")
+    );
 
     let reverse = ["reverse", &referral, "--reason", "one person"];
     assert_eq!(said(&stack, &reverse).await, "the referral is reversed");

@@ -82,9 +82,9 @@ pub(crate) struct AdjustCommand {
     /// Why, for the entry in the ledger and the audit record.
     #[arg(long, value_parser = reason)]
     reason: String,
-    /// Names this adjustment: the same again changes nothing. Else each call is another one.
+    /// Names this adjustment, such as the number of a ticket: the same again changes nothing.
     #[arg(long)]
-    key: Option<String>,
+    key: String,
 }
 
 /// Runs a command.
@@ -164,7 +164,7 @@ async fn adjust(pool: &Pool, command: &AdjustCommand) -> anyhow::Result<()> {
         amount: command.amount,
         reason: &command.reason,
         actor: Actor::Operator,
-        idempotency_key: &command.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+        idempotency_key: &command.key,
     };
     let adjusted = rewards::adjust_and_record(pool, now(), adjustment, &Trace::default()).await?;
     let before = if adjusted.repeated { ", as before" } else { "" };

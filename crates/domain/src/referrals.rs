@@ -46,6 +46,15 @@ pub use settle::{Rechecked, Settlement, expire, recheck, settle};
 pub use stats::{Discount, NextMilestone, Stats, stats};
 pub use store::ReferralView;
 
+/// The reason of a referral whose friend has not confirmed the address.
+const AWAITING_VERIFICATION: &str = "awaiting_verification";
+
+/// The reason of one that waits for the end of its hold.
+const ON_HOLD: &str = "on_hold";
+
+/// The reason of one that a worker decides next.
+const AWAITING_SETTLEMENT: &str = "awaiting_settlement";
+
 /// The reason of a referral that a manager is to look at. Which signals led there is not the referrer's to know.
 const UNDER_REVIEW: &str = "under_review";
 
@@ -312,10 +321,26 @@ async fn announce(tx: &mut Tx, referral_ids: &[Uuid], step: Step<'_>, trace: &Tr
     webhooks::announce(tx, step.to.announcement(), referral_ids, Some(step.reason), request_id).await
 }
 
+/// What a referral waits for that goes back to waiting: not for what is there.
+fn waits_for(
+    policy: ReferralPolicy,
+    verified: bool,
+    qualifies_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> &'static str {
+    if policy.qualifies_on == QualifiesOn::VerifiedEmail && !verified {
+        waiting_reason(policy)
+    } else if qualifies_at > now {
+        ON_HOLD
+    } else {
+        AWAITING_SETTLEMENT
+    }
+}
+
 fn waiting_reason(policy: ReferralPolicy) -> &'static str {
     match policy.qualifies_on {
-        QualifiesOn::VerifiedEmail => "awaiting_verification",
-        QualifiesOn::Registration => "awaiting_settlement",
+        QualifiesOn::VerifiedEmail => AWAITING_VERIFICATION,
+        QualifiesOn::Registration => AWAITING_SETTLEMENT,
     }
 }
 
@@ -443,6 +468,6 @@ pub struct Waiting {
 pub async fn waiting(pool: &Pool, now: DateTime<Utc>, user_id: Uuid) -> Result<Waiting, DbError> {
     let mut connection = db::get(pool).await?;
     let (pending, in_review) = store::undecided_counts(&mut connection, user_id).await?;
-    let own = store::undecided_own(&mut connection, now, user_id).await?;
+    let own = store::own_without_reward(&mut connection, now, user_id).await?;
     Ok(Waiting { pending, in_review, own })
 }

@@ -100,7 +100,9 @@ async fn dispatch(
     request_id: Option<&str>,
 ) -> Result<(), JobError> {
     match job {
-        Job::SettleReferral { referral_id } => settle_referral::run(context, lease, *referral_id).await,
+        Job::SettleReferral { referral_id } => {
+            settle_referral::run(context, lease, *referral_id, request_id).await
+        }
         Job::SendVerification { verification_id } => {
             mail::verification(context, lease, *verification_id).await
         }

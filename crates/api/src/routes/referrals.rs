@@ -30,6 +30,8 @@ pub(super) struct Referral {
     date_referred: DateTime<Utc>,
     /// It is not decided before.
     qualifies_at: DateTime<Utc>,
+    /// It expires then, unless the friend confirms the address before; `null` when it waits for something else.
+    expires_at: Option<DateTime<Utc>>,
     /// When it was decided.
     settled_at: Option<DateTime<Utc>>,
 }
@@ -43,6 +45,7 @@ impl From<ReferralView> for Referral {
             reason: view.reason,
             date_referred: view.date_referred,
             qualifies_at: view.qualifies_at,
+            expires_at: view.expires_at,
             settled_at: view.settled_at,
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Rule {
     #[schema(pattern = "^(credits|premium|discount)$")]
     reward_type: String,
     /// Credits, whole days of premium, or percent.
-    #[schema(example = "10.00", pattern = "^[0-9]{1,2}([.]00)?$")]
+    #[schema(example = "10.00", pattern = "^[0-9]{1,7}([.][0-9]{1,2})?$")]
     amount: String,
     /// A name that tells it from the standing rule of the same trigger, side and kind.
     #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,39}$")]

@@ -81,7 +81,7 @@ pub(super) struct Waiting {
     /// Those whom the caller brought and that a manager looks at.
     #[schema(minimum = 0)]
     in_review: i64,
-    /// The one by which the caller was brought, while it is not decided.
+    /// The one by which the caller was brought: while it is not decided, and when it earned nothing.
     own: Option<OwnReferral>,
 }
 
@@ -89,12 +89,14 @@ pub(super) struct Waiting {
 #[derive(Serialize, ToSchema)]
 pub(super) struct OwnReferral {
     id: Uuid,
-    /// `pending` or `review`.
+    /// `pending`, `review`, `rejected` or `expired`.
     status: String,
-    /// What it waits for, in the words of `/api/referrals/`.
+    /// What it waits for, or why it earned nothing, in the words of `/api/referrals/`.
     reason: String,
     /// It is not decided before.
     qualifies_at: DateTime<Utc>,
+    /// It expires then, unless the caller confirms the address before.
+    expires_at: Option<DateTime<Utc>>,
 }
 
 impl From<referrals::Waiting> for Waiting {
@@ -104,6 +106,7 @@ impl From<referrals::Waiting> for Waiting {
             status: view.status,
             reason: view.reason,
             qualifies_at: view.qualifies_at,
+            expires_at: view.expires_at,
         });
         Self { pending: waiting.pending, in_review: waiting.in_review, own }
     }

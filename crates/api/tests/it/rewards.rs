@@ -178,10 +178,11 @@ async fn what_waits_is_said_with_its_reason_and_its_time() {
     assert_eq!(waiting(&ada).await, json!({ "pending": 1, "in_review": 0, "own": null }));
     let listed = ada.get("/api/referrals/").await.json()["items"][0].clone();
     let own = waiting(&bob).await["own"].clone();
-    for field in ["id", "status", "reason", "qualifies_at"] {
+    for field in ["id", "status", "reason", "qualifies_at", "expires_at"] {
         assert_eq!(own[field], listed[field], "both sides read the same {field}");
     }
     assert_eq!((&own["status"], &own["reason"]), (&json!("pending"), &json!("awaiting_verification")));
+    assert!(own["expires_at"].is_string(), "an address that nobody confirms: {own}");
 
     let reviewed = "UPDATE referrals SET status = 'review', reason = 'under_review';
                     UPDATE referral_counters SET pending = 0, review = 1 WHERE pending = 1";
@@ -192,5 +193,12 @@ async fn what_waits_is_said_with_its_reason_and_its_time() {
         "UPDATE referrals SET status = 'rejected', reason = 'rejected_by_manager', settled_at = now();
                    UPDATE referral_counters SET review = 0, rejected = 1 WHERE review = 1";
     app.database.batch_execute(decided).await.unwrap();
-    assert_eq!(waiting(&bob).await, nothing, "what is decided waits no more");
+    let refused = waiting(&bob).await["own"].clone();
+    assert_eq!((&refused["status"], &refused["reason"]), (&json!("rejected"), &json!("rejected_by_manager")));
+    assert_eq!(refused["expires_at"], json!(null));
+    app.database
+        .batch_execute("UPDATE referrals SET status = 'successful', reason = 'qualified'")
+        .await
+        .unwrap();
+    assert_eq!(waiting(&bob).await, nothing, "what counted is among the rewards");
 }

@@ -8,7 +8,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{ReferralCode, ReferralStatus, Step, enqueue_settlement, note, waiting_reason};
+use super::{ReferralCode, ReferralStatus, Step, enqueue_settlement, note, waits_for};
 use crate::audit::{Actor, Trace};
 use crate::config::ReferralPolicy;
 use crate::db::{self, DbError, Pool, Tx};
@@ -87,15 +87,6 @@ fn target(verdict: Verdict, stands: ReferralStatus, cleared: bool) -> Result<Opt
     }
 }
 
-/// The reason that the referrer reads.
-fn public_reason(verdict: Verdict, policy: ReferralPolicy) -> &'static str {
-    match verdict {
-        Verdict::Approve => waiting_reason(policy),
-        Verdict::Reject => "rejected_by_manager",
-        Verdict::Reverse => "reversed_by_manager",
-    }
-}
-
 /// Decides about a referral. Once, whoever asks how often: the move, the counters, the record, and what follows (a
 /// settlement, or the way back of rewards) are one transaction.
 pub async fn rule(
@@ -108,14 +99,19 @@ pub async fn rule(
     let Ruling { referral_id, verdict, actor, reason } = ruling;
     let mut tx = Tx::begin(pool).await?;
     let pair = super::store::pair_of(&mut tx, referral_id).await?.ok_or(RulingError::NoSuchReferral)?;
-    super::store::lock_sides(&mut tx, pair.referrer_id, pair.referred_id).await?;
+    let sides = super::store::lock_sides(&mut tx, pair.referrer_id, pair.referred_id).await?;
     let standing = store::lock(&mut tx, referral_id).await?.ok_or(RulingError::NoSuchReferral)?;
     let stands = standing.status;
     let Some(to) = target(verdict, stands, standing.cleared).map_err(|()| RulingError::Conflict(stands))?
     else {
         return Ok(Ruled { status: stands, changed: Vec::new() });
     };
-    let public = public_reason(verdict, policy);
+    // What the referrer reads.
+    let public = match verdict {
+        Verdict::Approve => waits_for(policy, sides.referred_verified, standing.qualifies_at, now),
+        Verdict::Reject => "rejected_by_manager",
+        Verdict::Reverse => "reversed_by_manager",
+    };
     super::settle::store::shift(&mut tx, now, referral_id, stands, to, public, None).await?;
     if verdict == Verdict::Approve {
         store::clear(&mut tx, referral_id, now).await?;

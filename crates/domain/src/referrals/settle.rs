@@ -3,11 +3,13 @@
 
 pub(super) mod store;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::abuse::{self, Assessment, Decision, Facts, Refusal};
-use super::{ReferralStatus, Step, enqueue_settlement, evidence, note, waiting_reason};
+use super::{ReferralStatus, Step, enqueue_settlement, evidence, note};
 use crate::audit::{Actor, Trace};
 use crate::config::{QualifiesOn, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx};
@@ -15,7 +17,7 @@ use crate::outbox::{self, Lease, OutboxError};
 use crate::rewards;
 
 /// A referral whose address is not confirmed by then is over.
-const PATIENCE: TimeDelta = TimeDelta::days(30);
+pub(super) const PATIENCE: TimeDelta = TimeDelta::days(30);
 
 /// How many referrals one statement moves.
 pub(super) const BATCH: i64 = 500;
@@ -47,10 +49,11 @@ pub async fn settle(
     policy: ReferralPolicy,
     referral_id: Uuid,
     lease: &Lease,
+    request_id: Option<&str>,
 ) -> Result<Settlement, OutboxError> {
     policy.disposable.refresh();
     let mut tx = Tx::begin(pool).await?;
-    let settlement = settle_in(&mut tx, now, policy, referral_id).await?;
+    let settlement = settle_in(&mut tx, now, policy, referral_id, request_id).await?;
     match &settlement {
         Settlement::Held(left) => outbox::put_off(&mut tx, lease, left.to_std().unwrap_or_default()).await?,
         Settlement::Unchanged | Settlement::Moved { .. } => outbox::complete(&mut tx, lease).await?,
@@ -64,6 +67,7 @@ async fn settle_in(
     now: DateTime<Utc>,
     policy: ReferralPolicy,
     referral_id: Uuid,
+    request_id: Option<&str>,
 ) -> Result<Settlement, DbError> {
     let Some(pair) = super::store::pair_of(tx, referral_id).await? else {
         return Ok(Settlement::Unchanged);
@@ -85,7 +89,8 @@ async fn settle_in(
         }
     };
     store::shift(tx, now, referral_id, ReferralStatus::Pending, status, reason, assessment.as_ref()).await?;
-    note(tx, now, referral_id, Step::new(status, reason), Actor::System, &Trace::default()).await?;
+    let trace = Trace { request_id: request_id.map(str::to_owned), ..Trace::default() };
+    note(tx, now, referral_id, Step::new(status, reason), Actor::System, &trace).await?;
     let moves = [
         (pair.referrer_id, Some(ReferralStatus::Pending), Some(status), 1),
         (pair.referred_id, None, None, 0),
@@ -152,7 +157,7 @@ pub(super) fn tally(
     from: ReferralStatus,
     to: ReferralStatus,
 ) -> Vec<super::store::Move> {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for (_, referrer) in referrals {
         *counts.entry(*referrer).or_insert(0_i64) += 1;
     }
@@ -221,17 +226,25 @@ async fn weigh_again(
     let rows = store::weighed_by_other_limits(&mut tx, policy.limits, BATCH).await?;
     let weighed = rows.len();
     let (mut released, mut refused) = (Vec::new(), Vec::new());
-    for (id, referrer, assessment) in rows {
-        let assessment = abuse::assess(facts_of(assessment), policy.limits, None);
+    // By what each waits for from now on.
+    let mut waiting = BTreeMap::<&str, Vec<(Uuid, Uuid)>>::new();
+    for row in rows {
+        let assessment = abuse::assess(facts_of(row.assessment), policy.limits, None);
         let (to, reason) = match assessment.decision {
-            Decision::Allow => (ReferralStatus::Pending, waiting_reason(policy)),
+            Decision::Allow => {
+                (ReferralStatus::Pending, super::waits_for(policy, row.verified, row.qualifies_at, now))
+            }
             Decision::Review => (ReferralStatus::Review, super::UNDER_REVIEW),
             Decision::Deny => (ReferralStatus::Rejected, super::SUSPECTED),
         };
-        store::shift(&mut tx, now, id, ReferralStatus::Review, to, reason, Some(&assessment)).await?;
+        store::shift(&mut tx, now, row.id, ReferralStatus::Review, to, reason, Some(&assessment)).await?;
+        let pair = (row.id, row.referrer_id);
         match to {
-            ReferralStatus::Pending => released.push((id, referrer)),
-            ReferralStatus::Rejected => refused.push((id, referrer)),
+            ReferralStatus::Pending => {
+                released.push(pair);
+                waiting.entry(reason).or_default().push(pair);
+            }
+            ReferralStatus::Rejected => refused.push(pair),
             _ => {}
         }
     }
@@ -239,11 +252,10 @@ async fn weigh_again(
     let mut moves = tally(&released, ReferralStatus::Review, ReferralStatus::Pending);
     moves.extend(tally(&refused, ReferralStatus::Review, ReferralStatus::Rejected));
     super::store::count(&mut tx, now, &moves).await?;
-    let step = Step {
-        because: Some("limits_changed"),
-        ..Step::new(ReferralStatus::Pending, waiting_reason(policy))
-    };
-    record(&mut tx, now, &released, step).await?;
+    for (reason, referrals) in waiting {
+        let step = Step { because: Some("limits_changed"), ..Step::new(ReferralStatus::Pending, reason) };
+        record(&mut tx, now, &referrals, step).await?;
+    }
     record(&mut tx, now, &refused, Step::new(ReferralStatus::Rejected, super::SUSPECTED)).await?;
     for (id, _) in &released {
         let occasion = format!("released:{}", now.timestamp_micros());

@@ -6,7 +6,9 @@ use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ReferralCode, ReferralStatus, Referrer};
+use super::{
+    AWAITING_SETTLEMENT, AWAITING_VERIFICATION, ON_HOLD, ReferralCode, ReferralStatus, Referrer, settle,
+};
 use crate::accounts::Email;
 use crate::db::{Connection, Tx};
 use crate::page::Cursor;
@@ -72,6 +74,8 @@ pub struct ReferralView {
     pub date_referred: DateTime<Utc>,
     /// It is not decided before.
     pub qualifies_at: DateTime<Utc>,
+    /// It is over then, while it waits for an address to be confirmed.
+    pub expires_at: Option<DateTime<Utc>>,
     /// When it was decided.
     pub settled_at: Option<DateTime<Utc>>,
 }
@@ -96,16 +100,19 @@ impl ViewRow {
         let waits = self.status == ReferralStatus::Pending.as_str();
         if waits && self.blocked_at.is_some() {
             "account_blocked".to_owned()
-        } else if waits && (self.verified_at.is_some() || self.reason != "awaiting_verification") {
-            if self.qualifies_at > now { "on_hold" } else { "awaiting_settlement" }.to_owned()
+        } else if waits && (self.verified_at.is_some() || self.reason != AWAITING_VERIFICATION) {
+            if self.qualifies_at > now { ON_HOLD } else { AWAITING_SETTLEMENT }.to_owned()
         } else {
             self.reason.clone()
         }
     }
 
     fn view(self, now: DateTime<Utc>) -> ReferralView {
+        let reason = self.reason(now);
+        let expires = self.status == ReferralStatus::Pending.as_str() && reason == AWAITING_VERIFICATION;
         ReferralView {
-            reason: self.reason(now),
+            expires_at: expires.then(|| self.date_referred + settle::PATIENCE),
+            reason,
             id: self.id,
             username: self.username,
             deleted_at: self.deleted_at,
@@ -416,15 +423,15 @@ macro_rules! views {
     };
 }
 
-/// The referral that brought this user, while it is not decided.
-pub(super) async fn undecided_own(
+/// The referral that brought this user, unless it counted: while it is not decided, and when it earned nothing.
+pub(super) async fn own_without_reward(
     connection: &mut Connection,
     now: DateTime<Utc>,
     user_id: Uuid,
 ) -> QueryResult<Option<ReferralView>> {
-    let undecided = [ReferralStatus::Pending.as_str(), ReferralStatus::Review.as_str()];
+    let counted = [ReferralStatus::Successful.as_str(), ReferralStatus::Reversed.as_str()];
     let row: Option<ViewRow> = views!()
-        .filter(referrals::referred_user_id.eq(user_id).and(referrals::status.eq_any(undecided)))
+        .filter(referrals::referred_user_id.eq(user_id).and(referrals::status.ne_all(counted)))
         .first(connection)
         .await
         .optional()?;

@@ -222,15 +222,16 @@ pub async fn replace_rules(
     for rule in rules.iter().filter(|rule| !kept.contains(rule)) {
         store::insert(&mut tx, rule, now).await?;
     }
+    let set = read(&mut tx).await?;
+    let reason = format!("version {}", set.version);
     let entry = audit::Entry {
         user_id: None,
         actor,
         event: Event::RewardRulesChanged,
         subject_id: None,
-        reason: None,
+        reason: Some(&reason),
     };
     audit::record(&mut tx, now, entry, trace).await?;
-    let set = read(&mut tx).await?;
     tx.commit().await?;
     Ok(set)
 }

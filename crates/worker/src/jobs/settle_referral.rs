@@ -8,9 +8,15 @@ use uuid::Uuid;
 use super::JobError;
 use crate::context::Context;
 
-pub(super) async fn run(context: &Context, lease: &Lease, referral_id: Uuid) -> Result<(), JobError> {
+pub(super) async fn run(
+    context: &Context,
+    lease: &Lease,
+    referral_id: Uuid,
+    request_id: Option<&str>,
+) -> Result<(), JobError> {
     let now = context.clock.now();
-    let settlement = referrals::settle(&context.pool, now, context.referrals, referral_id, lease).await?;
+    let settlement =
+        referrals::settle(&context.pool, now, context.referrals, referral_id, lease, request_id).await?;
     if let Settlement::Moved { status, changed } = settlement {
         tracing::info!(%referral_id, %status, "settled a referral");
         for (user_id, version) in changed {

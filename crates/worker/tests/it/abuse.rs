@@ -389,5 +389,11 @@ async fn a_referrer_reads_what_a_referral_waits_for() {
     let stats = referrals::stats(&desk.pool, desk.clock.now(), ada.id).await.unwrap().unwrap();
     assert_eq!((stats.in_review, stats.successful, stats.total), (1, 1, 2));
     assert_eq!(desk.referral(eve.referral).await.1, "under_review");
+    // What a manager lets pass waits for what is missing, and for nothing that is there.
+    desk.confirm(eve.id).await;
+    super::review::rule(&desk, eve.referral, referrals::Verdict::Approve).await.unwrap();
+    assert_eq!(desk.referral(eve.referral).await.1, "on_hold");
+    let told = "SELECT payload ->> 'reason' FROM outbox WHERE payload ->> 'event' = 'referral.pending' ORDER BY id DESC LIMIT 1";
+    assert_eq!(desk.database.value::<String>(told).await, "on_hold");
     desk.check_ledger().await;
 }

@@ -70,7 +70,7 @@ async fn q7_a_late_finisher_leaves_no_trace() {
     let second = claim(&desk, job).await.unwrap();
 
     let (now, policy) = (desk.clock.now(), desk.config.common.referrals);
-    let late = referrals::settle(&desk.pool, now, policy, bob.referral, &frozen).await;
+    let late = referrals::settle(&desk.pool, now, policy, bob.referral, &frozen, None).await;
     assert!(matches!(late, Err(OutboxError::LeaseLost)), "{late:?}");
     let late = outbox::complete_alone(&desk.pool, &frozen).await;
     assert!(matches!(late, Err(OutboxError::LeaseLost)), "{late:?}");
@@ -81,7 +81,7 @@ async fn q7_a_late_finisher_leaves_no_trace() {
     assert_eq!(desk.referral(bob.referral).await.0, "pending");
     assert_eq!(desk.count("rewards").await, 0);
 
-    referrals::settle(&desk.pool, now, policy, bob.referral, &second).await.unwrap();
+    referrals::settle(&desk.pool, now, policy, bob.referral, &second, None).await.unwrap();
     assert!(desk.job(job).await.done);
     assert_eq!(desk.referral(bob.referral).await.0, "successful");
     desk.check_ledger().await;

@@ -94,19 +94,27 @@ pub(super) struct Standing {
     /// Whether a manager let it pass.
     pub(super) cleared: bool,
     pub(super) settled_at: Option<DateTime<Utc>>,
+    pub(super) qualifies_at: DateTime<Utc>,
 }
+
+type StandingRow = (String, bool, Option<DateTime<Utc>>, DateTime<Utc>);
 
 /// Where a referral stands; locked.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Standing>> {
-    let row: Option<(String, bool, Option<DateTime<Utc>>)> = referrals::table
+    let row: Option<StandingRow> = referrals::table
         .find(id)
-        .select((referrals::status, referrals::cleared_at.is_not_null(), referrals::settled_at))
+        .select((
+            referrals::status,
+            referrals::cleared_at.is_not_null(),
+            referrals::settled_at,
+            referrals::qualifies_at,
+        ))
         .for_update()
         .first(&mut **tx)
         .await
         .optional()?;
-    Ok(row.and_then(|(status, cleared, settled_at)| {
-        Some(Standing { status: ReferralStatus::parse(&status)?, cleared, settled_at })
+    Ok(row.and_then(|(status, cleared, settled_at, qualifies_at)| {
+        Some(Standing { status: ReferralStatus::parse(&status)?, cleared, settled_at, qualifies_at })
     }))
 }
 

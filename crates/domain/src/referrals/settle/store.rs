@@ -21,6 +21,25 @@ pub(super) struct Due {
     pub(super) cleared: bool,
 }
 
+/// A referral that lies with the managers.
+#[derive(Queryable)]
+pub(super) struct Reviewed {
+    pub(super) id: Uuid,
+    pub(super) referrer_id: Uuid,
+    pub(super) assessment: Option<Value>,
+    pub(super) qualifies_at: DateTime<Utc>,
+    /// Whether the friend has confirmed the address.
+    pub(super) verified: bool,
+}
+
+/// The friend of a referral, once the address is confirmed.
+macro_rules! confirmed {
+    () => {
+        users::table
+            .filter(users::id.eq(referrals::referred_user_id).and(users::email_verified_at.is_not_null()))
+    };
+}
+
 /// Locks the referral if it is pending.
 pub(super) async fn lock_pending(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Due>> {
     referrals::table
@@ -74,13 +93,11 @@ pub(super) async fn expire(
     now: DateTime<Utc>,
     limit: i64,
 ) -> QueryResult<Vec<(Uuid, Uuid)>> {
-    let confirmed = users::table
-        .filter(users::id.eq(referrals::referred_user_id).and(users::email_verified_at.is_not_null()));
     let ids: Vec<Uuid> = referrals::table
         .filter(
             referrals::status.eq(ReferralStatus::Pending.as_str()).and(referrals::date_referred.lt(before)),
         )
-        .filter(not(exists(confirmed)))
+        .filter(not(exists(confirmed!())))
         .order(referrals::date_referred)
         .limit(limit)
         .select(referrals::id)
@@ -140,7 +157,7 @@ pub(super) async fn weighed_by_other_limits(
     tx: &mut Tx,
     limits: Limits,
     limit: i64,
-) -> QueryResult<Vec<(Uuid, Uuid, Option<Value>)>> {
+) -> QueryResult<Vec<Reviewed>> {
     let limits = serde_json::to_value(limits).unwrap_or_default();
     let other = sql::<Bool>("(assessment -> 'limits') IS DISTINCT FROM ").bind::<Jsonb, _>(limits);
     referrals::table
@@ -148,7 +165,13 @@ pub(super) async fn weighed_by_other_limits(
         .filter(other)
         .order(referrals::id)
         .limit(limit)
-        .select((referrals::id, referrals::referrer_id, referrals::assessment))
+        .select((
+            referrals::id,
+            referrals::referrer_id,
+            referrals::assessment,
+            referrals::qualifies_at,
+            exists(confirmed!()),
+        ))
         .for_update()
         .skip_locked()
         .load(&mut **tx)

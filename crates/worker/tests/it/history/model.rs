@@ -132,7 +132,9 @@ impl Model {
         let referral = &mut self.referrals[index];
         match (verdict, referral.status) {
             (Verdict::Approve, "review") => {
-                (referral.status, referral.reason) = ("pending", "awaiting_verification");
+                let verified = self.people[referral.referred].confirmed;
+                let reason = if verified { "awaiting_settlement" } else { "awaiting_verification" };
+                (referral.status, referral.reason) = ("pending", reason);
                 (referral.cleared, referral.promised) = (true, true);
             }
             (Verdict::Approve, "pending" | "successful") if referral.cleared => {}
