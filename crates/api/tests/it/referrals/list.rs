@@ -177,7 +177,8 @@ async fn f11_a_referral_shows_a_name_and_never_an_address() {
     assert_eq!(names, ["deleted", "friend2", "friend1", "friend0"]);
     assert_eq!(list.json()["items"][0]["reason"], "referred_deleted");
     let fields: BTreeSet<_> = list.json()["items"][1].as_object().unwrap().keys().cloned().collect();
-    let documented = ["date_referred", "id", "qualifies_at", "reason", "settled_at", "status", "username"];
+    let documented =
+        ["date_referred", "expires_at", "id", "qualifies_at", "reason", "settled_at", "status", "username"];
     assert_eq!(fields.into_iter().collect::<Vec<_>>(), documented);
     for path in
         ["/api/referrals/", "/api/referral-stats/", "/api/rewards/", &format!("/api/referral-codes/{code}/")]
