@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
@@ -14,9 +14,13 @@ use testkit::process::Process;
 use testkit::smtp::SmtpSink;
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy, registration};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 const REFERRERS: usize = 24;
 const CLIENTS: usize = 6;
+
+/// How long nobody is killed at most.
+const EVERY: Duration = Duration::from_secs(2);
 
 /// About as many as a settlement has.
 const STATEMENTS: u32 = 24;
@@ -113,10 +117,8 @@ async fn confirm_all(client: &Client, mail: &SmtpSink, friends: &[Friend]) {
     }
 }
 
-/// Kills workers at any moment and starts them again, each with another place to die at by itself (those that are shipped know
-/// no such thing). Returns how many were killed, and how many were found dead.
-///
-/// How many people have registered since says when: so a slow machine kills no job more often than a fast one.
+/// Kills workers at any moment, every two seconds at least, and starts them again, each with another place to die at by itself
+/// (those that are shipped know no such thing). Returns how many were killed, and how many were found dead.
 async fn kill_at_random(
     workers: &mut [Process],
     random: &mut StdRng,
@@ -124,8 +126,10 @@ async fn kill_at_random(
 ) -> (usize, usize) {
     let (mut kills, mut deaths) = (0, 0);
     loop {
+        // A fast machine comes to more of them: the jobs of some people each.
         let next = *registered.borrow() + random.random_range(10..90);
-        if registered.wait_for(|registered| *registered >= next).await.is_err() {
+        let some_more = registered.wait_for(|registered| *registered >= next);
+        if let Ok(Err(_everybody_is_there)) = timeout(EVERY, some_more).await {
             return (kills, deaths);
         }
         let victim = random.random_range(0..workers.len());
