@@ -18,6 +18,15 @@ const BOOKS: &str = "
     SELECT format('referral of %s: %s, %s', u.username, f.status, f.reason)
     FROM referrals f JOIN users u ON u.id = f.referred_user_id
     UNION ALL
+    SELECT format('told of the referral of %s: %s', u.username,
+                  string_agg(format('%s, %s', o.payload ->> 'event', o.payload ->> 'reason'), '; ' ORDER BY o.id))
+    FROM outbox o JOIN referrals f ON f.id = (o.payload ->> 'subject_id')::uuid JOIN users u ON u.id = f.referred_user_id
+    WHERE o.kind = 'event.announce' GROUP BY u.username
+    UNION ALL
+    SELECT format('on record of the referral of %s: %s', u.username, string_agg(e.event, '; ' ORDER BY e.id))
+    FROM security_events e JOIN referrals f ON f.id = e.subject_id JOIN users u ON u.id = f.referred_user_id
+    GROUP BY u.username
+    UNION ALL
     SELECT format('%s of the referral of %s by %s: %s, %s; %s %s, short of %s', d.beneficiary, u.username, coalesce(k.key, 'no rule'),
                   d.decision, d.reason, coalesce(r.reward_type, '-'), coalesce(r.amount, 0), coalesce(r.shortfall::text, '-'))
     FROM reward_decisions d JOIN referrals f ON f.id = d.referral_id JOIN users u ON u.id = f.referred_user_id
@@ -83,6 +92,16 @@ impl Play {
     }
 }
 
+/// What the record calls a move.
+fn on_record(status: &str) -> String {
+    let word = match status {
+        "pending" => "released",
+        "review" => "held",
+        other => other,
+    };
+    format!("referral_{word}")
+}
+
 /// What is in one list and not in another.
 fn only<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
     these.iter().filter(|line| !those.contains(line)).collect()
@@ -100,6 +119,15 @@ impl Model {
     fn lines_of_referral(&self, referral: &Referral) -> Vec<String> {
         let name = &self.people[referral.referred].name;
         let mut lines = vec![format!("referral of {name}: {}, {}", referral.status, referral.reason)];
+        let told = referral.told.iter().map(|(status, reason)| format!("referral.{status}, {reason}"));
+        lines.push(format!("told of the referral of {name}: {}", told.collect::<Vec<_>>().join("; ")));
+        // That somebody who registered waits is told by the record of the account.
+        let moves =
+            referral.told.iter().enumerate().filter(|(step, (status, _))| (*step, *status) != (0, "pending"));
+        let on_record: Vec<_> = moves.map(|(_, (status, _))| on_record(status)).collect();
+        if !on_record.is_empty() {
+            lines.push(format!("on record of the referral of {name}: {}", on_record.join("; ")));
+        }
         lines.extend(referral.decisions.iter().map(|decision| {
             let rule = decision.rule.as_ref().map_or("no rule".to_owned(), RuleSpec::key);
             let (decided, reason) = decision.outcome;

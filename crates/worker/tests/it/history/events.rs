@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::model::OPTIONS;
+use super::model::{LIMITS, OPTIONS};
 
 /// Something that happens. An index picks among those that are there.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) enum Event {
     Wait(i64),
     /// A worker does what the schedule promises.
     Schedule,
+    /// The operator starts everything anew with other limits for what speaks against a referral.
+    Limits(usize),
 }
 
 /// Somebody, if anybody is there.
@@ -63,7 +65,7 @@ pub(super) enum Address {
     OfReferrer,
     /// One of an account that was deleted.
     OfDeleted,
-    /// One that is given away for minutes: a manager is to look.
+    /// One that is given away for minutes, which speaks against a referral.
     Disposable,
 }
 
@@ -120,19 +122,24 @@ pub(super) fn noon(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc() + chrono::TimeDelta::hours(12)
 }
 
-pub(super) fn event() -> impl Strategy<Value = Event> {
+/// A history: for how many days referrals are held, and what happens.
+pub(super) fn history() -> impl Strategy<Value = (i64, Vec<Event>)> {
+    (prop_oneof![3 => Just(0), 1 => 1_i64..=9], proptest::collection::vec(event(), 150..300))
+}
+
+fn event() -> impl Strategy<Value = Event> {
     let address = prop_oneof![
         6 => Just(Address::New), 1 => Just(Address::OfReferrer), 1 => Just(Address::OfDeleted),
-        2 => Just(Address::Disposable),
+        3 => Just(Address::Disposable),
     ];
     let verdict =
         prop_oneof![4 => Just(Verdict::Approve), 1 => Just(Verdict::Reject), 4 => Just(Verdict::Reverse)];
     prop_oneof![
         16 => (by(1, 6, 3), any::<bool>(), address).prop_map(|(by, typed, address)| Event::Register { by, typed, address }),
         1 => by(0, 1, 1).prop_map(Event::Visit),
-        16 => any::<Index>().prop_map(Event::Confirm),
+        20 => any::<Index>().prop_map(Event::Confirm),
         4 => any::<Index>().prop_map(Event::Settle),
-        6 => Just(Event::Work),
+        8 => Just(Event::Work),
         8 => (any::<Index>(), verdict, any::<bool>()).prop_map(|(which, verdict, fitting)| Event::Rule { which, verdict, fitting }),
         4 => draft().prop_map(Event::PutRule),
         1 => any::<Index>().prop_map(Event::EndRule),
@@ -143,7 +150,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         3 => any::<Index>().prop_map(Event::UseCoupon),
         1 => any::<Index>().prop_map(Event::Delete),
         2 => (1_i64..=20).prop_map(Event::Wait),
-        1 => Just(Event::Schedule),
+        2 => Just(Event::Schedule),
+        3 => (0..LIMITS.len()).prop_map(Event::Limits),
     ]
 }
 

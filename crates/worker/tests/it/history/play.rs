@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::super::desk::Desk;
 use super::super::review::{block, rule, unblock};
 use super::events::{Address, By, Event, noon};
-use super::model::{Bought, Model, OPTIONS, Referral, mailbox};
+use super::model::{Bought, LIMITS, Model, OPTIONS, Referral, is_disposable, mailbox};
 use super::person::Person;
 
 /// On which day every history begins: some days before the end of a month.
@@ -36,10 +36,14 @@ fn pick_from<T>(index: Index, all: &[T], meant: impl Fn(&T) -> bool) -> Option<u
 }
 
 impl Play {
-    pub(super) async fn new() -> Self {
-        let desk = Desk::new().await;
+    /// Begins, with a hold of so many days.
+    pub(super) async fn new(hold: i64) -> Self {
+        let desk = Desk::with(|settings| {
+            settings.set("REFERRAL_HOLD", &format!("{hold}d"));
+        })
+        .await;
         desk.clock.advance(noon(FIRST_DAY) + TimeDelta::seconds(1) - desk.clock.now());
-        Self { desk, model: Model::new(FIRST_DAY) }
+        Self { desk, model: Model::new(FIRST_DAY, hold) }
     }
 
     pub(super) async fn happen(&mut self, event: Event) {
@@ -108,7 +112,15 @@ impl Play {
             Event::Wait(days) => {
                 let days = TimeDelta::days(days);
                 self.desk.clock.advance(days);
+                self.desk.let_leases_end().await;
                 self.model.today += days;
+            }
+            Event::Limits(limits) => {
+                let (review, deny, _) = LIMITS[limits];
+                self.desk.change_settings(|settings| {
+                    settings.set("REFERRAL_REVIEW_SCORE", review).set("REFERRAL_DENY_SCORE", deny);
+                });
+                self.model.limits = limits;
             }
             Event::Schedule => self.follow_schedule().await,
         }
@@ -169,11 +181,14 @@ impl Play {
             referrer,
             referred,
             made_on: self.model.today,
+            disposable: is_disposable(&self.model.people[referred].email),
             status,
             reason,
+            told: vec![(status, reason)],
             promised: false,
             cleared: false,
             held_up: false,
+            held: false,
             decisions: Vec::new(),
         });
     }
@@ -298,5 +313,6 @@ impl Play {
             self.desk.run(job).await;
         }
         self.model.expire();
+        self.model.weigh_again();
     }
 }
