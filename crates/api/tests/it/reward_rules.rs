@@ -80,6 +80,9 @@ async fn managers_read_the_rules_and_put_them_back_changed() {
     assert_eq!(advent["starts_at"], "2026-11-30T23:00:00Z");
     assert_eq!(boss.get(PATH).await.expect(200).json(), reply, "what was answered is what stands");
 
+    let again = put(&boss, changed.clone()).await.expect(200).json();
+    assert_eq!(again, reply, "whoever did not get the answer gets it");
+    changed["rules"].as_array_mut().unwrap().pop();
     let late = put(&boss, changed).await.expect(409);
     assert_eq!(late.code(), "version_conflict");
     let events = boss.get("/api/admin/audit/?event=reward_rules_changed").await.expect(200).json();

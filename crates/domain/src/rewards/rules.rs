@@ -191,7 +191,8 @@ impl From<crate::db::QueryError> for ReplaceError {
     }
 }
 
-/// Replaces all rules, if they are still of `version`, with an audit row. Of two at once, the key of the sets lets one.
+/// Replaces all rules, if they are still of `version`, with an audit row. Of two at once, the key of the sets lets one. Where the
+/// same rules stand already, nothing is done, whatever `version` says: whoever did not get the answer may ask again.
 pub async fn replace_rules(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -207,6 +208,10 @@ pub async fn replace_rules(
         Actor::Manager(id) | Actor::Account(id) => Some(id),
         Actor::Operator | Actor::System | Actor::Unknown => None,
     };
+    let stands = self::rules(pool).await?;
+    if stands.rules.len() == rules.len() && rules.iter().all(|rule| stands.rules.contains(rule)) {
+        return Ok(stands);
+    }
     let mut tx = Tx::begin(pool).await?;
     if !store::follow(&mut tx, version, changed_by, now).await? {
         return Err(ReplaceError::Overtaken);
