@@ -46,7 +46,7 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
     if arguments.json {
         println!("{}", json!({ "ok": broken.is_empty(), "violations": violations, "invariants": report }));
     } else {
-        println!("{violations} violations");
+        println!("{violations} violation{}", if violations == 1 { "" } else { "s" });
     }
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

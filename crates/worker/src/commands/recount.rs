@@ -39,7 +39,11 @@ pub async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCo
         after = batch.last;
     }
     progress.finish_and_clear();
-    let done = if arguments.dry_run { "left as they are" } else { "mended" };
-    println!("{seen} users looked at, the counters of {} were off and are {done}", off.len());
+    let done = match (off.is_empty(), arguments.dry_run) {
+        (true, _) => "",
+        (false, true) => ", and are left so",
+        (false, false) => ", and are mended",
+    };
+    println!("{seen} users looked at: the counters of {} were off{done}", off.len());
     Ok(if arguments.dry_run && !off.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

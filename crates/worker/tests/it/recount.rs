@@ -22,7 +22,7 @@ async fn l7_l8_counters_that_are_off_are_named_and_mended() {
     desk.run_queue("rewards").await;
     let (report, code) = recount(&desk, &[]).await;
     assert_eq!((report.lines().count(), code), (1, Some(0)), "{report}");
-    assert!(report.contains("5 users looked at, the counters of 0 were off"), "{report}");
+    assert!(report.contains("5 users looked at: the counters of 0 were off"), "{report}");
 
     desk.sql(&format!(
         "UPDATE referral_counters SET successful = 99 WHERE user_id = '{0}';
@@ -37,13 +37,13 @@ async fn l7_l8_counters_that_are_off_are_named_and_mended() {
     assert_eq!(desk.broken_invariants().await, ["L7", "L8"]);
     let (report, code) = recount(&desk, &["--dry-run"]).await;
     assert_eq!(code, Some(1));
-    assert!(report.contains("the counters of 2 were off and are left"), "{report}");
+    assert!(report.contains("the counters of 2 were off, and are left"), "{report}");
     assert!(report.contains(&ada.id.to_string()) && report.contains(&friends[0].id.to_string()), "{report}");
     assert_eq!(desk.broken_invariants().await, ["L7", "L8"], "a dry run changes nothing");
 
     let (report, code) = recount(&desk, &[]).await;
     assert_eq!(code, Some(0));
-    assert!(report.contains("the counters of 2 were off and are mended"), "{report}");
+    assert!(report.contains("the counters of 2 were off, and are mended"), "{report}");
     desk.check_ledger().await;
     assert_eq!(recount(&desk, &["--dry-run"]).await.1, Some(0));
     assert_eq!(
