@@ -14,7 +14,7 @@ use testkit::dump;
 use testkit::process::{Process, Program};
 use testkit::stack::{RECOVERY, Stack, StackOptions, busy};
 
-use crate::model::Model;
+use crate::model::{Model, count};
 
 /// What a process ends with that aborts (POSIX's number on Linux and macOS).
 const SIGABRT: i32 = 6;
@@ -65,6 +65,10 @@ async fn give_everything_each_time(stack: &Stack) {
     rewards::replace_rules(&pool, Clock::system().now(), replacement, &Trace::default()).await.unwrap();
 }
 
+fn queues(stack: &Stack) -> Queues {
+    Queues::new(&stack.redis.url(), stack.settings.get("REDIS_PREFIX").unwrap()).unwrap()
+}
+
 /// Registers the person who brings the others; returns their code.
 async fn referrer(stack: &Stack) -> String {
     let reply = stack.register(0, "ada", None).await.expect(201).json();
@@ -105,14 +109,16 @@ async fn settle_to_the_death(worker: &mut Process, point: &str) -> Option<String
         true => Err(worker.log()),
     })
     .await;
-    if !died {
-        return None;
-    }
+    if died { Some(last_statement(worker, point).await) } else { None }
+}
+
+/// The last statement before a worker died at `point`, empty if there was none.
+async fn last_statement(worker: &mut Process, point: &str) -> String {
     assert_eq!(worker.exit(RECOVERY).await.signal(), Some(SIGABRT), "it ended itself");
     let lines = worker.log_lines();
     let last = lines.iter().rfind(|line| line["message"] == "dies at its fail point").expect(point);
     assert_eq!(format!("referral.settle:{}", last["statements"]), point);
-    Some(last["last"].as_str().unwrap().to_owned())
+    last["last"].as_str().unwrap().to_owned()
 }
 
 fn did_settle(line: &Value) -> bool {
@@ -130,6 +136,29 @@ async fn transactions_are_over(stack: &Stack) {
         }
     })
     .await;
+}
+
+/// Asserts that workers died at every place of a settlement, from before its first statement to after its last one.
+fn assert_every_place(deaths: &[String]) {
+    println!("a settlement:{}", deaths.join("\n"));
+    assert_eq!(
+        (deaths[0].as_str(), deaths[1].as_str(), deaths.last().unwrap().as_str()),
+        ("", "BEGIN", "COMMIT")
+    );
+    for needed in [
+        r#"SELECT "referrals""#,
+        r#"UPDATE "referrals""#,
+        r#"INSERT INTO "security_events""#,
+        r#"INSERT INTO "ledger_entries""#,
+        r#"INSERT INTO "discounts""#,
+        r#"INSERT INTO "premium_periods""#,
+        r#"UPDATE "outbox""#,
+    ] {
+        assert!(
+            deaths.iter().any(|statement| statement.starts_with(needed)),
+            "{needed} is not in {deaths:#?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,30 +196,94 @@ async fn q1_a_worker_killed_between_any_two_statements_of_a_settlement_leaves_no
     assert!(stack.workers[1].is_running(), "there was nothing left to die after");
     assert_settled(&stack, deaths.len() + 1).await;
 
-    println!("a settlement:{}", deaths.join("\n"));
-    assert_eq!(
-        (deaths[0].as_str(), deaths[1].as_str(), deaths.last().unwrap().as_str()),
-        ("", "BEGIN", "COMMIT")
-    );
-    for needed in [
-        r#"SELECT "referrals""#,
-        r#"UPDATE "referrals""#,
-        r#"INSERT INTO "security_events""#,
-        r#"INSERT INTO "ledger_entries""#,
-        r#"INSERT INTO "discounts""#,
-        r#"INSERT INTO "premium_periods""#,
-        r#"UPDATE "outbox""#,
-    ] {
-        assert!(
-            deaths.iter().any(|statement| statement.starts_with(needed)),
-            "{needed} is not in {deaths:#?}"
-        );
-    }
+    assert_every_place(&deaths);
     let attempts = "SELECT array_agg(attempts::int ORDER BY id) FROM outbox WHERE kind = 'referral.settle'";
     let mut wanted = vec![2; deaths.len() - 1];
     // One had committed, and one was not killed.
     wanted.extend([1, 1]);
     assert_eq!(stack.database.value::<Vec<i32>>(attempts).await, wanted, "each death hit one settlement");
+}
+
+/// What comes of a settlement among workers, of which the last may die at it.
+#[derive(PartialEq)]
+enum End {
+    Died,
+    SettledByLast,
+    SettledByAnother,
+}
+
+async fn end_of_settlement(stack: &mut Stack) -> End {
+    within(RECOVERY, "the settlement ends, or its worker", async || {
+        let open = "SELECT count(*) FROM outbox WHERE kind = 'referral.settle' AND done_at IS NULL";
+        let open: i64 = stack.database.value(open).await;
+        let last = stack.workers.last_mut().unwrap();
+        if !last.is_running() {
+            Ok(End::Died)
+        } else if last.log_lines().iter().any(did_settle) {
+            Ok(End::SettledByLast)
+        } else if open == 0 {
+            Ok(End::SettledByAnother)
+        } else {
+            Err(last.log())
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q1_f7_of_three_workers_one_dies_after_any_statement_and_the_others_are_given_its_job_twenty_times() {
+    let _busy = busy().await;
+    let mut stack = Stack::start(StackOptions { apis: 3, workers: 2, settings: &AT_ONCE }).await;
+    give_everything_each_time(&stack).await;
+    let code = referrer(&stack).await;
+    stack.start_mortal_worker(&[]).await;
+    let queues = queues(&stack);
+    let mut model = Model::default();
+    let mut deaths = Vec::new();
+    loop {
+        let point = format!("referral.settle:{}", deaths.len());
+        stack.workers[2].restart_with(&[("FAIL_POINT", &point)]).await;
+        // Whoever is quicker takes a settlement: until it is the one that dies of it.
+        let (friend, end) = loop {
+            let n = model.all("successful");
+            let friend = format!("friend{n:03}");
+            stack.register(n % 3, &friend, Some(&code)).await.expect(201);
+            model.brought(friend.clone(), "ada", "successful");
+            match end_of_settlement(&mut stack).await {
+                End::SettledByAnother => {}
+                end => break (friend, end),
+            }
+        };
+        if end == End::SettledByLast {
+            break;
+        }
+        let statement = last_statement(&mut stack.workers[2], &point).await;
+        transactions_are_over(&stack).await;
+        if statement != "COMMIT" {
+            let held = "outbox WHERE kind = 'referral.settle' AND done_at IS NULL AND leased_until > now()";
+            assert_eq!(count(&stack, held).await, 1, "killed after `{statement}`");
+            model.becomes(&friend, "pending");
+            model.assert_holds(&stack).await;
+            assert_settled(&stack, model.all("successful")).await;
+            model.becomes(&friend, "successful");
+        }
+
+        let job = format!(
+            "SELECT id::text FROM outbox WHERE kind = 'referral.settle' AND payload ->> 'referral_id' = \
+             (SELECT r.id::text FROM referrals r JOIN users u ON u.id = referred_user_id WHERE username = '{friend}')"
+        );
+        let job: String = stack.database.value(&job).await;
+        stack.expire_leases().await;
+        queues.push(QueueName::Rewards, &vec![job; 20]).await.unwrap();
+        stack.jobs_done().await;
+        assert_settled(&stack, model.all("successful")).await;
+        deaths.push(statement);
+    }
+    stack.jobs_done().await;
+    model.assert_holds(&stack).await;
+    assert_every_place(&deaths);
+    let attempts = "SELECT max(attempts) FROM outbox WHERE kind = 'referral.settle'";
+    assert_eq!(stack.database.value::<i16>(attempts).await, 2, "no delivery began what was done or held");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,8 +318,7 @@ async fn f7_every_job_delivered_twenty_times_to_three_workers_has_one_effect() {
             stack.register(api, &format!("friend{n:02}"), Some(&code)).await.expect(201);
         }
     }));
-    let prefix = stack.settings.get("REDIS_PREFIX").unwrap();
-    let queues = Queues::new(&stack.redis.url(), prefix).unwrap();
+    let queues = queues(&stack);
     let taken_but_for = async |left: usize| {
         for queue in [QueueName::Rewards, QueueName::Mail] {
             within(RECOVERY, "deliveries were taken", async || {
