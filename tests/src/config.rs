@@ -65,10 +65,10 @@ pub fn registrations() -> usize {
     given.map_or(5_000, |text| text.parse().expect("TEST_REGISTRATIONS: a number"))
 }
 
-/// How many random histories are played against a model in memory: `TEST_HISTORIES`, else 20.
+/// How many random histories are played against a model in memory: `TEST_HISTORIES`, else 10.
 pub fn histories() -> u32 {
     let given = std::env::var("TEST_HISTORIES").ok();
-    given.map_or(20, |text| text.parse().expect("TEST_HISTORIES: a number"))
+    given.map_or(10, |text| text.parse().expect("TEST_HISTORIES: a number"))
 }
 
 /// Whether tests that compare a file with what it should be write it instead (`TEST_UPDATE`).

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::audit::{self, Actor, Entry, Event, Trace};
-use crate::config::Keys;
+use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx, constraint};
 use crate::outbox::{self, Job};
 use crate::referrals;
@@ -283,11 +283,12 @@ async fn erase(
 async fn verified(
     tx: &mut Tx,
     now: DateTime<Utc>,
+    policy: ReferralPolicy,
     user_id: Uuid,
     request_id: Option<String>,
 ) -> Result<(), DbError> {
     webhooks::announce(tx, webhooks::Event::UserVerified, &[user_id], None, request_id.as_deref()).await?;
-    referrals::verified(tx, now, user_id, request_id).await
+    referrals::verified(tx, now, policy, user_id, request_id).await
 }
 
 /// What stands in for the address of a deleted account. With the id in it, so that an address deleted twice stays unique.

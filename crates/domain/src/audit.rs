@@ -128,6 +128,8 @@ events! {
     WebhookSecretRotated = "webhook_secret_rotated", "An endpoint got a new secret.";
     WebhookDisabled = "webhook_disabled", "An endpoint is told nothing any more: the reason says why.";
     WebhookEnabled = "webhook_enabled", "An endpoint is told again.";
+    WebhookTried = "webhook_tried", "A manager tried an endpoint.";
+    WebhookRetold = "webhook_retold", "A manager let an endpoint be told again what it was told.";
     WebhookDeleted = "webhook_deleted", "An endpoint was taken away.";
     DomainUnblocked = "domain_unblocked", "Links may lead to a domain again: the reason begins with it.";
 }

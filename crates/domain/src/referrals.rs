@@ -205,9 +205,11 @@ pub(crate) async fn attribute(
     let newcomer = Newcomer { email: &email, known_as, network: trace.network(), id: referred.id };
     let (identity, facts) = evidence::at_registration(tx, now, keys, policy, &referrer, &newcomer).await?;
     let assessment = abuse::assess(facts, policy.limits, abuse::refuse(identity));
-    let (status, reason) = at_first(&assessment, policy);
-    let id = Uuid::now_v7();
+    // It begins anew when the address is confirmed, if it is not yet.
     let qualifies_at = now + policy.hold;
+    let waits = waits_for(policy, referred.email_verified_at.is_some(), qualifies_at, now);
+    let (status, reason) = at_first(&assessment, waits);
+    let id = Uuid::now_v7();
     let row = store::NewReferral {
         id,
         referrer_id: referrer.id,
@@ -255,13 +257,13 @@ pub(crate) async fn address_changed(
     Ok(())
 }
 
-/// Where a referral begins.
-fn at_first(assessment: &Assessment, policy: ReferralPolicy) -> (ReferralStatus, &'static str) {
+/// Where a referral begins that waits for something, unless something speaks against it.
+fn at_first(assessment: &Assessment, waits_for: &'static str) -> (ReferralStatus, &'static str) {
     match (assessment.decision, assessment.refusal) {
         (_, Some(refusal)) => (ReferralStatus::Rejected, refusal.as_str()),
         (Decision::Deny, None) => (ReferralStatus::Rejected, SUSPECTED),
         (Decision::Review, None) => (ReferralStatus::Review, UNDER_REVIEW),
-        (Decision::Allow, None) => (ReferralStatus::Pending, waiting_reason(policy)),
+        (Decision::Allow, None) => (ReferralStatus::Pending, waits_for),
     }
 }
 
@@ -321,7 +323,7 @@ async fn announce(tx: &mut Tx, referral_ids: &[Uuid], step: Step<'_>, trace: &Tr
     webhooks::announce(tx, step.to.announcement(), referral_ids, Some(step.reason), request_id).await
 }
 
-/// What a referral waits for that goes back to waiting: not for what is there.
+/// What a pending referral waits for: not for what is there.
 fn waits_for(
     policy: ReferralPolicy,
     verified: bool,
@@ -329,18 +331,11 @@ fn waits_for(
     now: DateTime<Utc>,
 ) -> &'static str {
     if policy.qualifies_on == QualifiesOn::VerifiedEmail && !verified {
-        waiting_reason(policy)
+        AWAITING_VERIFICATION
     } else if qualifies_at > now {
         ON_HOLD
     } else {
         AWAITING_SETTLEMENT
-    }
-}
-
-fn waiting_reason(policy: ReferralPolicy) -> &'static str {
-    match policy.qualifies_on {
-        QualifiesOn::VerifiedEmail => AWAITING_VERIFICATION,
-        QualifiesOn::Registration => AWAITING_SETTLEMENT,
     }
 }
 
@@ -360,14 +355,20 @@ async fn enqueue_settlement(
     outbox::enqueue(tx, &Job::SettleReferral { referral_id }, options).await
 }
 
-/// The referred person confirmed the address: promises the settlement of the referral, if it waits.
+/// The referred person confirmed the address: the hold of the referral begins, and its settlement is promised for the end of
+/// it, if it waits. Where registering is enough, both were done then.
 pub(crate) async fn verified(
     tx: &mut Tx,
     now: DateTime<Utc>,
+    policy: ReferralPolicy,
     user_id: Uuid,
     request_id: Option<String>,
 ) -> Result<(), DbError> {
-    if let Some((id, qualifies_at)) = store::waiting_of(tx, user_id).await? {
+    if policy.qualifies_on == QualifiesOn::Registration {
+        return Ok(());
+    }
+    let qualifies_at = now + policy.hold;
+    if let Some(id) = store::begin_hold(tx, user_id, qualifies_at).await? {
         enqueue_settlement(tx, id, "verified", qualifies_at, now, request_id).await?;
     }
     Ok(())
@@ -460,7 +461,7 @@ pub struct Waiting {
     pub pending: i64,
     /// Referrals of theirs that managers look at.
     pub in_review: i64,
-    /// The referral that brought them, while it is not decided.
+    /// The referral that brought them, while it has earned them nothing: not decided yet, or not counted.
     pub own: Option<ReferralView>,
 }
 

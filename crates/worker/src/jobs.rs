@@ -165,7 +165,7 @@ async fn settle(
         }
         Err(JobError::Retry(error) | JobError::Fail(error)) => {
             tracing::error!(error, "gave up");
-            abandon(context, job, &error).await;
+            abandon(context, job, "its job was given up").await;
             ("dead", outbox::fail(&context.pool, lease, &error).await)
         }
     };
@@ -178,8 +178,8 @@ async fn settle(
     outcome
 }
 
-/// What a job was for may have to know that nobody works on it any more.
-async fn abandon(context: &Context, job: &Job, why: &str) {
+/// What a job was for may have to know that nobody works on it any more. `why` is for people who do not see what went wrong in here.
+async fn abandon(context: &Context, job: &Job, why: &'static str) {
     if let Job::DeliverWebhook { delivery_id } = job {
         webhooks::abandon(context, *delivery_id, why).await;
     }

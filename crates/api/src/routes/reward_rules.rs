@@ -113,7 +113,7 @@ pub(super) async fn get(state: Shared) -> Result<HttpResponse, Problem> {
 /// Replace the reward rules
 ///
 /// All at once, for what succeeds from now on: what was granted stays as it was. `version` is the one that was read; if
-/// somebody else changed the rules since, nothing happens.
+/// somebody else changed the rules since, nothing happens; nor does it where these rules stand already.
 #[utoipa::path(
     put, path = "/api/admin/reward-rules/", tag = "managers", request_body = Body,
     responses((status = 200, description = "The rules as they are now", body = Reply),
@@ -139,7 +139,6 @@ pub(super) async fn put(
     let rules = drafts.into_iter().map(|draft| draft.rule).collect();
     let replacement = Replacement { version, rules, actor: Actor::Manager(caller.user_id) };
     let set = rewards::replace_rules(&state.pool, state.clock.now(), replacement, &trace).await?;
-    tracing::info!(version = set.version, manager = %caller.user_id, "replaced the reward rules");
     Ok(HttpResponse::Ok().json(Reply::from(set)))
 }
 

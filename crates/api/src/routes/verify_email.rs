@@ -38,12 +38,13 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let token = fields.text("token", 128);
     let token = fields.finish(token)?;
-    let now = state.clock.now();
-    match accounts::verify_email(&state.pool, now, &token, &trace).await {
+    let (now, policy) = (state.clock.now(), state.config.common.referrals);
+    match accounts::verify_email(&state.pool, now, policy, &token, &trace).await {
         // A token of an account's first address, or of one that it changes to.
         Err(VerifyError::InvalidToken) => {
             let ended =
-                accounts::confirm_email_change(&state.pool, now, state.keys(), &token, &trace).await?;
+                accounts::confirm_email_change(&state.pool, now, state.keys(), policy, &token, &trace)
+                    .await?;
             state.sessions.forget(&ended).await;
         }
         confirmed => confirmed?,

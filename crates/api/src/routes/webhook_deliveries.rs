@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
+use domain::audit::Actor;
 use domain::webhooks::{self, Delivery, State};
 use serde::Serialize;
 use serde_json::Value;
@@ -107,7 +108,7 @@ pub(super) async fn get(
 
 /// Tell an endpoint again
 ///
-/// What it took, or what was given up, by the same `webhook-id`. What waits already stays so.
+/// What it took, or what was given up, by the same `webhook-id`. What waits is tried at once.
 #[utoipa::path(
     post, path = "/api/admin/webhooks/{id}/deliveries/{delivery}/redeliver/", tag = "webhooks",
     params(("id" = Uuid, Path, description = "The endpoint"), ("delivery" = Uuid, Path, description = "The delivery")),
@@ -117,13 +118,15 @@ pub(super) async fn get(
 )]
 pub(super) async fn redeliver(
     state: Shared,
+    caller: Caller,
     traced: Traced,
     ids: web::Path<(String, String)>,
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
     let (id, delivery_id) = (path::id(&ids.0)?, path::id(&ids.1)?);
-    webhooks::redeliver(&state.pool, id, delivery_id, traced.0.request_id.as_deref()).await?;
+    let (now, actor) = (state.clock.now(), Actor::Manager(caller.user_id));
+    webhooks::redeliver(&state.pool, now, id, delivery_id, actor, &traced.0).await?;
     state.wake.wake();
     Ok(HttpResponse::Accepted().finish())
 }
@@ -140,14 +143,14 @@ pub(super) async fn redeliver(
 )]
 pub(super) async fn ping(
     state: Shared,
+    caller: Caller,
     traced: Traced,
     id: web::Path<String>,
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
-    let now = state.clock.now();
-    let request_id = traced.0.request_id.as_deref();
-    let delivery = webhooks::ping(&state.pool, now, path::id(&id)?, request_id).await?;
+    let (now, actor) = (state.clock.now(), Actor::Manager(caller.user_id));
+    let delivery = webhooks::ping(&state.pool, now, path::id(&id)?, actor, &traced.0).await?;
     state.wake.wake();
     Ok(HttpResponse::Accepted().json(View::from(delivery)))
 }

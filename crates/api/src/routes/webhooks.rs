@@ -107,7 +107,7 @@ pub(super) struct Patch {
     /// `null` or empty: everything.
     #[schema(max_items = 20)]
     events: Option<Vec<String>>,
-    /// Enabled again, it is tried at once.
+    /// Enabled again, it is forgiven what failed before; what waits is tried when its turn comes.
     #[schema(nullable = false)]
     enabled: Option<bool>,
 }
@@ -133,7 +133,7 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
 
 /// Add an endpoint
 ///
-/// It is told of what happens from now on, by `POST` of `{type, timestamp, data}`, signed as Standard Webhooks 1.0.0 has it
+/// It is told of what happens from now on (and of what has just happened, as long as that is not told), by `POST` of `{type, timestamp, data}`, signed as Standard Webhooks 1.0.0 has it
 /// (`webhook-id`, `webhook-timestamp`, `webhook-signature`). It has 15 seconds to answer 2xx; else it is told again, for a day.
 #[utoipa::path(
     post, path = "/api/admin/webhooks/", tag = "webhooks", request_body = New,

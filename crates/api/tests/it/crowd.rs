@@ -53,8 +53,14 @@ impl<'a> Crowd<'a> {
         let (now, key) = (self.app.clock.now(), &self.common.keys.token);
         let mail =
             accounts::verification_mail(&self.pool, now, key, id.parse().unwrap()).await.unwrap().unwrap();
-        accounts::verify_email(&self.pool, now, &mail.token.expose(), &domain::audit::Trace::default())
-            .await
-            .unwrap();
+        accounts::verify_email(
+            &self.pool,
+            now,
+            self.common.referrals,
+            &mail.token.expose(),
+            &domain::audit::Trace::default(),
+        )
+        .await
+        .unwrap();
     }
 }

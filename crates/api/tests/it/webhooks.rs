@@ -162,6 +162,7 @@ async fn w7_endpoints_are_listed_changed_and_taken_away_and_each_change_is_on_re
         "webhook_disabled",
         "webhook_enabled",
         "webhook_secret_rotated",
+        "webhook_disabled",
         "webhook_deleted",
     ];
     assert_eq!(recorded(&boss).await, wanted);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::mailbox::{self, AddressMail};
 use super::{Credentials, Email, GuardedError, VerifyError, identity_hash};
 use crate::audit::{self, Entry, Event, Trace};
-use crate::config::Keys;
+use crate::config::{Keys, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx, constraint};
 use crate::outbox::{self, Job};
 use crate::token::{LENGTH, Token};
@@ -109,6 +109,7 @@ pub async fn confirm_email_change(
     pool: &Pool,
     now: DateTime<Utc>,
     keys: &Keys,
+    policy: ReferralPolicy,
     token: &str,
     trace: &Trace,
 ) -> Result<Vec<Uuid>, VerifyError> {
@@ -140,7 +141,7 @@ pub async fn confirm_email_change(
     promise(&mut tx, &Job::SendEmailChanged { change_id: spent.id }, trace).await?;
     referrals::address_changed(&mut tx, now, keys, owner, &new).await?;
     if account.email_verified_at.is_none() {
-        super::verified(&mut tx, now, owner, trace.request_id.clone()).await?;
+        super::verified(&mut tx, now, policy, owner, trace.request_id.clone()).await?;
     }
     tx.commit().await?;
     Ok(ended)

@@ -236,7 +236,7 @@ pub async fn confirm_registration(
     let registered = super::registration::create(&mut tx, now, keys, policy, &new, Some(now)).await?;
     let user_id = registered.account.id;
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), &chosen.trace).await?;
-    super::verified(&mut tx, now, user_id, chosen.trace.request_id).await?;
+    super::verified(&mut tx, now, policy, user_id, chosen.trace.request_id).await?;
     tx.commit().await?;
     Ok(registered)
 }

@@ -145,7 +145,7 @@ pub(crate) async fn register_vouched(
     let registered = create(tx, now, keys, policy, &new, email_verified.then_some(now)).await?;
     let (id, request_id) = (registered.account.id, new.trace.request_id);
     if email_verified {
-        super::verified(tx, now, id, request_id).await?;
+        super::verified(tx, now, policy, id, request_id).await?;
     } else {
         verification::issue(tx, now, id, &new.email, request_id).await?;
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Email;
 use crate::audit::{self, Entry, Event, Trace};
+use crate::config::ReferralPolicy;
 use crate::db::{DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
@@ -98,11 +99,12 @@ pub async fn verification_mail(
     }))
 }
 
-/// Confirms the address that the token was mailed to; a referral that waited for it is settled next. Single use: one
+/// Confirms the address that the token was mailed to; a referral that waited for it is settled when its hold has passed. Single use: one
 /// statement spends the token.
 pub async fn verify_email(
     pool: &Pool,
     now: DateTime<Utc>,
+    policy: ReferralPolicy,
     token: &str,
     trace: &Trace,
 ) -> Result<(), VerifyError> {
@@ -121,7 +123,7 @@ pub async fn verify_email(
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
     // Several mails may have been asked for, each with a link of its own.
     if account.email_verified_at.is_none() {
-        super::verified(&mut tx, now, user_id, trace.request_id.clone()).await?;
+        super::verified(&mut tx, now, policy, user_id, trace.request_id.clone()).await?;
     }
     Ok(tx.commit().await?)
 }

@@ -249,15 +249,22 @@ pub(super) async fn count_day(
     Ok(())
 }
 
-/// The referral of this person that waits, if any, and when it may be decided.
-pub(super) async fn waiting_of(tx: &mut Tx, referred_id: Uuid) -> QueryResult<Option<(Uuid, DateTime<Utc>)>> {
-    referrals::table
-        .filter(referrals::referred_user_id.eq(referred_id))
-        .filter(referrals::status.eq(ReferralStatus::Pending.as_str()))
-        .select((referrals::id, referrals::qualifies_at))
-        .first(&mut **tx)
+/// From now on the referral of this person is held until `qualifies_at`, unless it is decided. Returns it if it waits for that
+/// alone, and for no manager.
+pub(super) async fn begin_hold(
+    tx: &mut Tx,
+    referred_id: Uuid,
+    qualifies_at: DateTime<Utc>,
+) -> QueryResult<Option<Uuid>> {
+    let undecided = [ReferralStatus::Pending, ReferralStatus::Review].map(ReferralStatus::as_str);
+    let row: Option<(Uuid, String)> = diesel::update(referrals::table)
+        .filter(referrals::referred_user_id.eq(referred_id).and(referrals::status.eq_any(undecided)))
+        .set(referrals::qualifies_at.eq(qualifies_at))
+        .returning((referrals::id, referrals::status))
+        .get_result(&mut **tx)
         .await
-        .optional()
+        .optional()?;
+    Ok(row.filter(|(_, status)| status == ReferralStatus::Pending.as_str()).map(|(id, _)| id))
 }
 
 /// Referrals that wait and have this person on either side, with when each may be decided; `limit` at most, those whose

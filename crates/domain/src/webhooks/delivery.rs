@@ -32,10 +32,14 @@ const LONGEST_REQUEST: TimeDelta = TimeDelta::hours(1);
 /// How long one delivery tries an endpoint that fails, before another may: longer than a request takes.
 const PROBE: TimeDelta = TimeDelta::seconds(20);
 
-/// How long a message waits whose endpoint has as many under way as it may have.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How long a message waits whose endpoint has as many under way as it may have: a quarter of its age, within this.
+const MOMENT: TimeDelta = TimeDelta::seconds(1);
 
-/// The longest that a delivery is put off, before it is spread: it is seen within minutes that its endpoint is forgiven.
+/// The longest of them. Of a backlog that a slow receiver makes, each message costs a look a minute, and not one a second.
+const LONGEST_MOMENT: TimeDelta = TimeDelta::minutes(1);
+
+/// The longest that a delivery is put off, before it is spread up to twice that: so long after its endpoint is forgiven, it is
+/// seen at the latest.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// An endpoint that took nothing for so long is disabled ..
@@ -196,17 +200,29 @@ async fn later(mut tx: Tx, lease: &Lease, left: Duration) -> Result<Next, Delive
 }
 
 /// Leaves a message for a moment that nobody has a hand free for: its endpoint has as many under way as it may have.
-pub async fn wait_a_moment(pool: &Pool, lease: &Lease, message: &Message) -> Result<(), OutboxError> {
+pub async fn wait_a_moment(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    lease: &Lease,
+    message: &Message,
+) -> Result<(), OutboxError> {
     let mut tx = Tx::begin(pool).await?;
-    if message.probes_until.is_some() {
-        store::end_probe(&mut tx, message.endpoint_id).await?;
+    if let Some(until) = message.probes_until {
+        store::end_probe(&mut tx, message.endpoint_id, until).await?;
     }
-    outbox::put_off(&mut tx, lease, MOMENT).await?;
+    let wait = ((now - message.created_at) / 4).clamp(MOMENT, LONGEST_MOMENT);
+    outbox::put_off(&mut tx, lease, wait.to_std().unwrap_or_default()).await?;
     Ok(tx.commit().await?)
 }
 
-/// Gives up a delivery whose job is given up: managers see it among those that failed, and may tell it again.
-pub async fn abandon(pool: &Pool, now: DateTime<Utc>, delivery_id: Uuid, why: &str) -> Result<(), DbError> {
+/// Gives up a delivery whose job is given up: managers see it among those that failed, and may tell it again. They read `why`:
+/// nothing of the database may be in it.
+pub async fn abandon(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    delivery_id: Uuid,
+    why: &'static str,
+) -> Result<(), DbError> {
     let mut connection = db::get(pool).await?;
     Ok(store::give_up(&mut connection, now, delivery_id, why).await?)
 }
@@ -282,7 +298,8 @@ pub enum Recorded {
     Again(String),
 }
 
-/// Writes down how an attempt ended, and what it tells about the endpoint. `is_last`: it will not be tried again.
+/// Writes down how an attempt ended, and what it tells about the endpoint, if that is still where the message went. `is_last`: it
+/// will not be tried again.
 pub async fn record(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -293,20 +310,22 @@ pub async fn record(
 ) -> Result<Recorded, OutboxError> {
     let Message { delivery_id, endpoint_id, .. } = *message;
     let error = answer.error();
+    let mut tx = Tx::begin(pool).await?;
+    // The endpoint before the delivery, here and wherever both are locked.
+    let endpoint = store::lock_failures(&mut tx, endpoint_id).await?;
+    let is_there = endpoint.is_some();
+    let failures = endpoint.and_then(|(url, failures)| (url == message.url).then_some(failures));
     let state = match answer {
         Answer::Taken(_) => State::Delivered,
-        Answer::Gone(_) => State::Failed,
+        Answer::Gone(_) if failures.is_some() => State::Failed,
         _ if is_last => State::Failed,
         _ => State::Waiting,
     };
-    let mut tx = Tx::begin(pool).await?;
-    // The endpoint before the delivery, here and wherever both are locked.
-    let failures = store::lock_failures(&mut tx, endpoint_id).await?;
     let status = answer.status().and_then(|status| i16::try_from(status).ok());
     let attempt = Attempt { status, error: error.as_deref(), state };
     store::note_attempt(&mut tx, now, delivery_id, attempt).await?;
     match (failures, answer) {
-        // It was taken away meanwhile, and the delivery with it.
+        // It was taken away meanwhile, and the delivery with it; or it is elsewhere now.
         (None, _) => {}
         (Some(failures), Answer::Taken(_)) => store::recover(&mut tx, endpoint_id, &failures).await?,
         (Some(_), Answer::Gone(_)) => disable(&mut tx, now, endpoint_id, "gone").await?,
@@ -314,7 +333,7 @@ pub async fn record(
     }
     let recorded = match error {
         None => Recorded::Taken,
-        Some(error) if state == State::Waiting && failures.is_some() => Recorded::Again(error),
+        Some(error) if state == State::Waiting && is_there => Recorded::Again(error),
         Some(_) => Recorded::GivenUp,
     };
     if !matches!(recorded, Recorded::Again(_)) {
@@ -391,22 +410,26 @@ pub async fn list_deliveries(
     Ok(store::list_deliveries(&mut connection, endpoint_id, state, after, limit).await?)
 }
 
-/// Tells an endpoint once more what it was told, by the same id. What waits already is not promised twice.
+/// Tells an endpoint once more what it was told, by the same id. Of what waits already the wait is over.
 pub async fn redeliver(
     pool: &Pool,
+    now: DateTime<Utc>,
     endpoint_id: Uuid,
     delivery_id: Uuid,
-    request_id: Option<&str>,
+    actor: Actor,
+    trace: &Trace,
 ) -> Result<(), EndpointError> {
     let mut tx = Tx::begin(pool).await?;
     let endpoint = store::lock(&mut tx, endpoint_id).await?.ok_or(EndpointError::NotFound)?;
-    let reopened = store::reopen(&mut tx, endpoint_id, delivery_id).await?.ok_or(EndpointError::NotFound)?;
+    if !store::reopen(&mut tx, endpoint_id, delivery_id).await? {
+        return Err(EndpointError::NotFound);
+    }
     if endpoint.disabled_at.is_some() {
         return Err(EndpointError::Disabled);
     }
-    if reopened {
-        promise(&mut tx, delivery_id, request_id).await?;
-    }
+    // Whatever became of the job that it had; of two, the second finds nothing to do.
+    promise(&mut tx, delivery_id, trace.request_id.as_deref()).await?;
+    note(&mut tx, now, endpoint_id, audit::Event::WebhookRetold, actor, None, trace).await?;
     Ok(tx.commit().await?)
 }
 
@@ -415,7 +438,8 @@ pub async fn ping(
     pool: &Pool,
     now: DateTime<Utc>,
     endpoint_id: Uuid,
-    request_id: Option<&str>,
+    actor: Actor,
+    trace: &Trace,
 ) -> Result<Delivery, EndpointError> {
     let mut tx = Tx::begin(pool).await?;
     let endpoint = store::lock(&mut tx, endpoint_id).await?.ok_or(EndpointError::NotFound)?;
@@ -425,7 +449,8 @@ pub async fn ping(
     let (id, event_id) = (Uuid::now_v7(), Uuid::now_v7());
     let body = event::body(PING, now, &json!({ "endpoint_id": endpoint_id }));
     store::insert_delivery(&mut tx, now, id, endpoint_id, (event_id, PING, &body)).await?;
-    promise(&mut tx, id, request_id).await?;
+    promise(&mut tx, id, trace.request_id.as_deref()).await?;
+    note(&mut tx, now, endpoint_id, audit::Event::WebhookTried, actor, None, trace).await?;
     let delivery = store::find_delivery(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
     tx.commit().await?;
     Ok(delivery)

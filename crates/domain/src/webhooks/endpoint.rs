@@ -107,7 +107,7 @@ pub async fn find(pool: &Pool, id: Uuid) -> Result<Endpoint, EndpointError> {
 }
 
 /// Changes an endpoint. With another address, or told that it is enabled, it is forgiven what failed before; what waits for it is
-/// tried when its turn comes, within minutes, and what was given up stays so.
+/// tried when its turn comes, and what was given up stays so.
 pub async fn edit(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -117,7 +117,8 @@ pub async fn edit(
     trace: &Trace,
 ) -> Result<Endpoint, EndpointError> {
     let mut tx = Tx::begin(pool).await?;
-    if edit.enabled.is_some() || edit.events.is_some() {
+    // Of who hears less nothing falls between.
+    if edit.enabled == Some(true) || edit.events.is_some() {
         store::lock_all(&mut tx).await?;
     }
     let stands = store::lock(&mut tx, id).await?.ok_or(EndpointError::NotFound)?;
@@ -150,7 +151,7 @@ pub async fn edit(
     Ok(endpoint)
 }
 
-/// Takes an endpoint away, with all that it was told.
+/// Takes an endpoint away, with all that it was told. From the first moment nothing is sent there any more.
 pub async fn delete(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -158,7 +159,9 @@ pub async fn delete(
     actor: Actor,
     trace: &Trace,
 ) -> Result<(), EndpointError> {
-    // Its deliveries first, a piece at a time: however many there are, no statement takes long.
+    let off = Edit { enabled: Some(false), ..Edit::default() };
+    edit(pool, now, id, &off, actor, trace).await?;
+    // Its deliveries a piece at a time: however many there are, no statement takes long.
     let mut connection = db::get(pool).await?;
     while store::delete_of(&mut connection, id, super::PIECE).await? > 0 {}
     drop(connection);

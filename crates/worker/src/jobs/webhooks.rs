@@ -14,6 +14,10 @@ const DELIVERED: &str = "delivered";
 const FAILED: &str = "failed";
 const GIVEN_UP: &str = "given_up";
 
+/// Why a delivery was given up whose endpoint has a secret that cannot be opened: managers can mend it.
+const SEALED: &str =
+    "no key opens the endpoint's secret: rotate it, or have the former key named in FACTOR_KEY_PREVIOUS";
+
 /// Shows what is counted before anything is.
 pub(crate) fn init_metrics() {
     for outcome in [DELIVERED, FAILED, GIVEN_UP] {
@@ -46,7 +50,7 @@ pub(super) async fn announce(
 }
 
 /// A delivery goes with its job.
-pub(super) async fn abandon(context: &Context, delivery_id: Uuid, why: &str) {
+pub(super) async fn abandon(context: &Context, delivery_id: Uuid, why: &'static str) {
     let abandoned = webhooks::abandon(&context.pool, context.clock.now(), delivery_id, why).await;
     if let Err(error) = abandoned {
         let error = format!("{:#}", anyhow::Error::from(error));
@@ -61,13 +65,16 @@ pub(super) async fn deliver(
     is_last: bool,
 ) -> Result<(), JobError> {
     let (pool, clock) = (&context.pool, &context.clock);
-    let message = match webhooks::prepare(pool, clock.now(), &context.keys.factor, lease, delivery_id).await?
-    {
+    let next = webhooks::prepare(pool, clock.now(), &context.keys.factor, lease, delivery_id).await;
+    if is_last && matches!(next, Err(DeliveryError::Sealed(_))) {
+        abandon(context, delivery_id, SEALED).await;
+    }
+    let message = match next? {
         Next::Send(message) => message,
         Next::Nothing => return Ok(()),
     };
     let Some(_place) = context.courier.place(message.endpoint_id) else {
-        return Ok(webhooks::wait_a_moment(pool, lease, &message).await?);
+        return Ok(webhooks::wait_a_moment(pool, clock.now(), lease, &message).await?);
     };
     let answer = context.courier.send(&message).await;
     let recorded = webhooks::record(pool, clock.now(), lease, &message, &answer, is_last).await?;

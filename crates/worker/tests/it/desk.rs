@@ -118,12 +118,18 @@ impl Desk {
         }
     }
 
-    /// A settlement that is promised for a referral and not done.
-    pub(super) async fn settlement_of(&self, referral: Uuid) -> Uuid {
-        self.id(&format!(
-            "SELECT id FROM outbox WHERE payload ->> 'referral_id' = '{referral}' AND done_at IS NULL LIMIT 1"
+    /// The settlements that are promised for a referral and not done.
+    pub(super) async fn settlements_of(&self, referral: Uuid) -> Vec<Uuid> {
+        self.ids(&format!(
+            "SELECT id FROM outbox WHERE payload ->> 'referral_id' = '{referral}' AND done_at IS NULL"
         ))
         .await
+    }
+
+    /// One of them.
+    pub(super) async fn settlement_of(&self, referral: Uuid) -> Uuid {
+        let promised = self.settlements_of(referral).await;
+        *promised.first().expect("its settlement is promised")
     }
 
     /// Lets what waits or is held be due now: time passes for the outbox.

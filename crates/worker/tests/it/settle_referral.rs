@@ -53,17 +53,19 @@ async fn f4_unverified_stays_pending_however_often_a_worker_looks() {
 }
 
 #[tokio::test]
-async fn f4_referral_hold_delays_the_settlement_until_it_has_passed() {
+async fn f4_referral_hold_delays_the_settlement_until_it_has_passed_since_the_address_was_confirmed() {
     let desk = Desk::with(|settings| {
         settings.set("REFERRAL_HOLD", "24h");
     })
     .await;
     let ada = desk.person("ada").await;
     let bob = desk.friend("bob", &ada).await;
+    desk.clock.advance(TimeDelta::hours(6));
     desk.confirm(bob.id).await;
     let due_with_the_hold = format!(
-        "outbox JOIN referrals ON referrals.id = '{}' WHERE kind = 'referral.settle'
-         AND due_at = qualifies_at AND qualifies_at = date_referred + interval '24 hours'",
+        "outbox JOIN referrals ON referrals.id = '{}' JOIN users ON users.id = referred_user_id
+         WHERE kind = 'referral.settle' AND due_at = qualifies_at
+         AND qualifies_at = email_verified_at + interval '24 hours'",
         bob.referral
     );
     assert_eq!(desk.count(&due_with_the_hold).await, 1, "the job is not due before the hold ends");

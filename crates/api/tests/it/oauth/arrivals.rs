@@ -23,8 +23,8 @@ async fn arrive(app: &TestApp, provider: &Provider, name: &str, browser: &Client
     sign_in(app, browser, provider, "acme", query).await.expect(303);
 }
 
-fn pending() -> (String, String) {
-    ("pending".to_owned(), "awaiting_verification".to_owned())
+fn pending(waits_for: &str) -> (String, String) {
+    ("pending".to_owned(), waits_for.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,16 +36,16 @@ async fn f2_the_code_survives_the_way_to_the_provider_and_back_however_it_came()
     let id = ada.get("/api/me/").await.json()["id"].as_str().unwrap().to_owned();
 
     arrive(&app, &provider, "by-link", &app.client(), &format!("?referral={code}")).await;
-    assert_eq!(referral(&app, "by-link").await, Some(pending()));
+    assert_eq!(referral(&app, "by-link").await, Some(pending("awaiting_settlement")));
     arrive(&app, &provider, "by-id", &app.client(), &format!("?referral={id}")).await;
-    assert_eq!(referral(&app, "by-id").await, Some(pending()));
+    assert_eq!(referral(&app, "by-id").await, Some(pending("awaiting_settlement")));
     arrive(&app, &provider, "by-typing", &app.client(), &format!("?referral_code={}", code.to_uppercase()))
         .await;
-    assert_eq!(referral(&app, "by-typing").await, Some(pending()));
+    assert_eq!(referral(&app, "by-typing").await, Some(pending("awaiting_settlement")));
     let browser = app.client();
     browser.get(&format!("/r/{code}")).await.expect(302);
     arrive(&app, &provider, "by-cookie", &browser, "").await;
-    assert_eq!(referral(&app, "by-cookie").await, Some(pending()));
+    assert_eq!(referral(&app, "by-cookie").await, Some(pending("awaiting_settlement")));
 
     // What was typed comes before a link, and a link before the cookie.
     let grace = app.code_of(&app.member("grace").await).await;
@@ -87,7 +87,7 @@ async fn f4_an_address_that_the_provider_vouches_for_makes_the_referral_count_at
     provider.is_good_with(Person { email_verified: false, ..Person::new("carol") });
     sign_in(&app, &app.client(), &provider, "acme", &format!("?referral={code}")).await.expect(303);
     app.jobs_done().await;
-    assert_eq!(referral(&app, "carol").await, Some(pending()));
+    assert_eq!(referral(&app, "carol").await, Some(pending("awaiting_verification")));
     app.verify("carol").await;
     app.stats_when(&ada, |stats| stats["successful"] == 2).await;
     app.check_ledger().await;

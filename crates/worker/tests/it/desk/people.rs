@@ -120,7 +120,10 @@ impl Desk {
     /// Confirms somebody's address, as the api does.
     pub(crate) async fn confirm(&self, user: Uuid) {
         let token = self.token_of(user).await;
-        accounts::verify_email(&self.pool, self.clock.now(), &token, &Trace::default()).await.unwrap();
+        let policy = self.config.common.referrals;
+        accounts::verify_email(&self.pool, self.clock.now(), policy, &token, &Trace::default())
+            .await
+            .unwrap();
     }
 
     /// Deletes somebody's account, as the api does once the password is checked.

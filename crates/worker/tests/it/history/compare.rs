@@ -49,6 +49,10 @@ const BOOKS: &str = "
                   CASE WHEN c.redeemed_at IS NOT NULL THEN 'used' WHEN c.voided_at IS NOT NULL THEN 'void' ELSE 'good' END)
     FROM discounts c JOIN users u ON u.id = c.user_id
     UNION ALL
+    SELECT DISTINCT format('settlement of the referral of %s is promised', u.username)
+    FROM outbox o JOIN referrals f ON f.id = (o.payload ->> 'referral_id')::uuid JOIN users u ON u.id = f.referred_user_id
+    WHERE o.kind = 'referral.settle' AND o.done_at IS NULL
+    UNION ALL
     SELECT format('failed: %s', last_error) FROM outbox WHERE last_error IS NOT NULL";
 
 impl Play {
@@ -121,6 +125,9 @@ impl Model {
         let mut lines = vec![format!("referral of {name}: {}, {}", referral.status, referral.reason)];
         let told = referral.told.iter().map(|(status, reason)| format!("referral.{status}, {reason}"));
         lines.push(format!("told of the referral of {name}: {}", told.collect::<Vec<_>>().join("; ")));
+        if referral.promised {
+            lines.push(format!("settlement of the referral of {name} is promised"));
+        }
         // That somebody who registered waits is told by the record of the account.
         let moves =
             referral.told.iter().enumerate().filter(|(step, (status, _))| (*step, *status) != (0, "pending"));

@@ -26,6 +26,7 @@ pub(super) const LIMITS: [(&str, &str, Option<Stand>); 3] = [
 /// Where a referral stands, and why.
 pub(super) type Stand = (&'static str, &'static str);
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Referral {
     pub(super) id: Uuid,
     pub(super) referrer: usize,
@@ -87,7 +88,7 @@ pub(super) enum Bought {
 /// What should be so.
 pub(super) struct Model {
     pub(super) today: NaiveDate,
-    /// How many days each referral is held at least.
+    /// How many days each referral is held after the address was confirmed.
     hold: i64,
     /// Which of [`LIMITS`] are set.
     pub(super) limits: usize,
@@ -139,12 +140,13 @@ impl Model {
     }
 
     fn is_on_hold(&self, index: usize) -> bool {
-        self.referrals[index].made_on + TimeDelta::days(self.hold) > self.today
+        let confirmed = self.people[self.referrals[index].referred].confirmed;
+        confirmed.is_some_and(|day| day + TimeDelta::days(self.hold) > self.today)
     }
 
     /// What a referral waits for that goes back to waiting.
     fn waits(&self, index: usize) -> Stand {
-        let reason = if !self.people[self.referrals[index].referred].confirmed {
+        let reason = if !self.people[self.referrals[index].referred].is_confirmed() {
             "awaiting_verification"
         } else if self.is_on_hold(index) {
             "on_hold"
@@ -155,15 +157,15 @@ impl Model {
     }
 
     pub(super) fn confirm(&mut self, whom: usize) {
-        self.people[whom].confirmed = true;
+        self.people[whom].confirmed = Some(self.today);
         for referral in self.referrals.iter_mut().filter(|r| r.referred == whom) {
-            referral.promised = referral.status == "pending";
+            referral.promised |= referral.status == "pending";
         }
     }
 
     pub(super) fn settle(&mut self, index: usize) {
         let Referral { referrer, referred, status, disposable, cleared, .. } = self.referrals[index];
-        if status != "pending" || !self.people[referred].confirmed {
+        if status != "pending" || !self.people[referred].is_confirmed() {
             return;
         }
         if self.people[referrer].blocked || self.people[referred].blocked {
@@ -264,7 +266,7 @@ impl Model {
     pub(super) fn expire(&mut self) {
         for referral in self.referrals.iter_mut().filter(|r| r.status == "pending") {
             let is_old = referral.made_on + TimeDelta::days(30) <= self.today;
-            if is_old && !self.people[referral.referred].confirmed {
+            if is_old && !self.people[referral.referred].is_confirmed() {
                 referral.moves(("expired", "not_verified_in_time"));
             }
         }

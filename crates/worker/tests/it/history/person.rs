@@ -16,7 +16,8 @@ pub(super) struct Person {
     pub(super) name: String,
     pub(super) email: String,
     pub(super) code: ReferralCode,
-    pub(super) confirmed: bool,
+    /// When the address was confirmed.
+    pub(super) confirmed: Option<NaiveDate>,
     pub(super) blocked: bool,
     pub(super) deleted: bool,
     /// Visits of the link.
@@ -59,7 +60,7 @@ impl Person {
             name,
             email,
             code,
-            confirmed: false,
+            confirmed: None,
             blocked: false,
             deleted: false,
             visits: 0,
@@ -69,6 +70,10 @@ impl Person {
             coupons: Vec::new(),
             bought: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed.is_some()
     }
 
     /// Whether they can sign in, be brought by, and spend.

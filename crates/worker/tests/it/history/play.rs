@@ -112,7 +112,6 @@ impl Play {
             Event::Wait(days) => {
                 let days = TimeDelta::days(days);
                 self.desk.clock.advance(days);
-                self.desk.let_leases_end().await;
                 self.model.today += days;
             }
             Event::Limits(limits) => {
@@ -202,7 +201,7 @@ impl Play {
 
     async fn confirm(&mut self, whom: usize) {
         let person = &self.model.people[whom];
-        if person.confirmed || !person.is_let_in() {
+        if person.is_confirmed() || !person.is_let_in() {
             return;
         }
         let now = self.desk.clock.now();
@@ -218,10 +217,13 @@ impl Play {
 
     /// In the order of the referrals: which of two friends makes a milestone is a matter of who is settled first.
     pub(super) async fn work(&mut self) {
+        self.desk.let_leases_end().await;
         for which in 0..self.model.referrals.len() {
             if std::mem::take(&mut self.model.referrals[which].promised) {
-                let job = self.desk.settlement_of(self.model.referrals[which].id).await;
-                self.settle(which, job).await;
+                // Of several, those that came before the end of the hold are there still.
+                for job in self.desk.settlements_of(self.model.referrals[which].id).await {
+                    self.settle(which, job).await;
+                }
             }
         }
     }
