@@ -1,6 +1,6 @@
 # Each target is one line of `## text`, which `make help` prints. The work is in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security deploy-check deny bench bench-data migrate check-ledger recount doctor clean
+.PHONY: help run test proofs check fmt lint doc e2e browser-test page-test oidc-test contract jwks-test security deploy-check deny bench bench-data migrate check-ledger recount doctor clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -26,6 +26,9 @@ lint: ## clippy, also of the worker's fail points for tests, and the api without
 
 doc: ## the API documentation of the crates, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+proofs: ## the proofs of the referral engine: killed workers, races, random histories, deletion, a ledger that is damaged
+	@deploy/dev/test --test e2e --test it -- q1_ f7_ f8_ f9_ l1_ v2_
 
 e2e: ## the end-to-end tests only: several real processes, killed and cut off (T=name for some)
 	@deploy/dev/test --test e2e $(T)

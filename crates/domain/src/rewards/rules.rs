@@ -208,13 +208,14 @@ pub async fn replace_rules(
         Actor::Manager(id) | Actor::Account(id) => Some(id),
         Actor::Operator | Actor::System | Actor::Unknown => None,
     };
-    let stands = self::rules(pool).await?;
-    if stands.rules.len() == rules.len() && rules.iter().all(|rule| stands.rules.contains(rule)) {
+    if let Some(stands) = stand_already(pool, &rules).await? {
         return Ok(stands);
     }
     let mut tx = Tx::begin(pool).await?;
     if !store::follow(&mut tx, version, changed_by, now).await? {
-        return Err(ReplaceError::Overtaken);
+        drop(tx);
+        // By the same rules, perhaps: whoever clicked twice.
+        return stand_already(pool, &rules).await?.ok_or(ReplaceError::Overtaken);
     }
     let standing = store::standing(&mut tx).await?;
     let kept: Vec<RuleSpec> = standing.iter().filter_map(store::Row::spec).collect();
@@ -238,7 +239,15 @@ pub async fn replace_rules(
     };
     audit::record(&mut tx, now, entry, trace).await?;
     tx.commit().await?;
+    tracing::info!(version = set.version, by = ?actor, "replaced the reward rules");
     Ok(set)
+}
+
+/// The set that stands, if it has these rules and no others.
+async fn stand_already(pool: &Pool, wanted: &[RuleSpec]) -> Result<Option<RuleSet>, DbError> {
+    let set = rules(pool).await?;
+    let is_same = set.rules.len() == wanted.len() && wanted.iter().all(|rule| set.rules.contains(rule));
+    Ok(is_same.then_some(set))
 }
 
 #[cfg(test)]
