@@ -43,9 +43,9 @@ pub struct Purged {
 }
 
 /// Removes ended sessions, tokens that ran out, and finished jobs, each a week later; registrations and second factors that
-/// nobody confirmed as soon as they run out. Forgets the networks of security events, of registrations and of reports after 90
-/// days, the events and the reports that were decided after a year, and what endpoints of webhooks were told after 30 days. Who visited a page is forgotten after 48 hours, for
-/// good.
+/// nobody confirmed as soon as they run out. Forgets the networks of security events, of registrations and of reports after
+/// 90 days, the events and the reports that were decided after a year, and what endpoints of webhooks were told after 30
+/// days. Who visited a page is forgotten after 48 hours, for good.
 pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     let before = now - KEPT;
     // First: nothing that fails below may keep it from being so.

@@ -38,7 +38,7 @@ pub struct Options {
     pub due_at: Option<DateTime<Utc>>,
     /// At most one job has this key, ever.
     pub dedupe_key: Option<String>,
-    /// The request that caused it, for the logs.
+    /// The request that caused it, for the logs and the record of what it does.
     pub request_id: Option<String>,
 }
 

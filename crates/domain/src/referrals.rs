@@ -42,7 +42,7 @@ pub use disposable::Disposable;
 use evidence::Newcomer;
 pub use review::{Reviewed, Ruled, Ruling, RulingError, Search, Side, Verdict, review_one, rule, search};
 pub use series::{Day, LONGEST_SERIES, Standing, Window, is_named, leaderboard, series, set_named};
-pub use settle::{Rechecked, Settlement, expire, recheck, settle};
+pub use settle::{Rechecked, Settlement, close_orphans, expire, recheck, settle};
 pub use stats::{Discount, NextMilestone, Stats, stats};
 pub use store::ReferralView;
 
@@ -57,6 +57,15 @@ const AWAITING_SETTLEMENT: &str = "awaiting_settlement";
 
 /// The reason of a referral that a manager is to look at. Which signals led there is not the referrer's to know.
 const UNDER_REVIEW: &str = "under_review";
+
+/// The reason of one whose referrer's account was deleted before it was decided.
+const REFERRER_DELETED: &str = "referrer_deleted";
+
+/// The reason of one whose friend's was.
+const REFERRED_DELETED: &str = "referred_deleted";
+
+/// How many waiting referrals of one state a deletion rejects by itself.
+const CLOSED_AT_ONCE: i64 = 2_000;
 
 /// The reason of a referral that too many signals speak against.
 const SUSPECTED: &str = "suspected_abuse";
@@ -389,19 +398,27 @@ pub(crate) async fn let_in_again(
     Ok(())
 }
 
-/// Rejects what waits on either side of an account that is being deleted, and forgets where it registered.
+/// Rejects what waits on either side of an account that is being deleted, and forgets where it registered. Of somebody for whom
+/// very many wait, a job rejects the rest ([`close_orphans`]): a deletion does not take long, and none is refused for that.
 pub(crate) async fn close_for_deleted(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
     store::forget_network(tx, user_id).await?;
     let rejected = ReferralStatus::Rejected;
     let mut moves = Vec::new();
+    let mut are_left = false;
     for (side, reason) in
-        [(store::Side::Referrer, "referrer_deleted"), (store::Side::Referred, "referred_deleted")]
+        [(store::Side::Referrer, REFERRER_DELETED), (store::Side::Referred, REFERRED_DELETED)]
     {
         for from in [ReferralStatus::Pending, ReferralStatus::Review] {
-            let closed = store::reject_all(tx, side, user_id, from, reason, now).await?;
+            let closed = store::reject_of(tx, side, user_id, from, reason, now, CLOSED_AT_ONCE).await?;
+            are_left |= closed.len() >= usize::try_from(CLOSED_AT_ONCE).unwrap_or_default();
             moves.extend(settle::tally(&closed, from, rejected));
             settle::record(tx, now, &closed, Step::new(rejected, reason)).await?;
         }
+    }
+    if are_left {
+        let key = format!("recheck_referrals:deleted:{user_id}");
+        let options = outbox::Options { dedupe_key: Some(key), ..outbox::Options::default() };
+        outbox::enqueue(tx, &Job::RecheckReferrals {}, options).await?;
     }
     // In one go, so that the counters are locked in one order.
     store::count(tx, now, &moves).await?;

@@ -1,8 +1,9 @@
 //! Secrets that the server has to read again, encrypted where they lie.
 //!
 //! Of second factors and of webhooks. AES-256-GCM, under a key that is not in the database: a dump, a backup or a stray
-//! SELECT gives nobody an app's secret, and nobody can sign in our name. It does not protect from whoever has the server's key as well. Each sealed text names the key that opens it, so that a
-//! key can be changed while secrets of the one before are about, and is bound to the row it was made for.
+//! SELECT gives nobody an app's secret, and nobody can sign in our name. It does not protect from whoever has the server's
+//! key as well. Each sealed text names the key that opens it, so that a key can be changed while secrets of the one before
+//! are about, and is bound to the row it was made for.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use secrecy::zeroize::Zeroizing;

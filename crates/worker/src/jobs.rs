@@ -178,7 +178,8 @@ async fn settle(
     outcome
 }
 
-/// What a job was for may have to know that nobody works on it any more. `why` is for people who do not see what went wrong in here.
+/// What a job was for may have to know that nobody works on it any more. `why` is for people who do not see what went wrong
+/// in here.
 async fn abandon(context: &Context, job: &Job, why: &'static str) {
     if let Job::DeliverWebhook { delivery_id } = job {
         webhooks::abandon(context, *delivery_id, why).await;

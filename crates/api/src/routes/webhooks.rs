@@ -133,8 +133,9 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
 
 /// Add an endpoint
 ///
-/// It is told of what happens from now on (and of what has just happened, as long as that is not told), by `POST` of `{type, timestamp, data}`, signed as Standard Webhooks 1.0.0 has it
-/// (`webhook-id`, `webhook-timestamp`, `webhook-signature`). It has 15 seconds to answer 2xx; else it is told again, for a day.
+/// It is told of what happens from now on (and perhaps of what has just happened), by `POST` of `{type, timestamp, data}`,
+/// signed as Standard Webhooks 1.0.0 has it (`webhook-id`, `webhook-timestamp`, `webhook-signature`). It has 15 seconds to
+/// answer 2xx; else it is told again, for a day.
 #[utoipa::path(
     post, path = "/api/admin/webhooks/", tag = "webhooks", request_body = New,
     responses((status = 201, description = "The endpoint, with its secret", body = Created),

@@ -99,8 +99,8 @@ pub async fn verification_mail(
     }))
 }
 
-/// Confirms the address that the token was mailed to; a referral that waited for it is settled when its hold has passed. Single use: one
-/// statement spends the token.
+/// Confirms the address that the token was mailed to; a referral that waited for it is settled when its hold has passed. Single
+/// use: one statement spends the token.
 pub async fn verify_email(
     pool: &Pool,
     now: DateTime<Utc>,

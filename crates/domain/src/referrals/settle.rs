@@ -115,10 +115,10 @@ enum Verdict {
 
 fn verdict(sides: &super::store::SidesState, policy: ReferralPolicy) -> Verdict {
     if sides.referrer_deleted {
-        return Verdict::Reject("referrer_deleted");
+        return Verdict::Reject(super::REFERRER_DELETED);
     }
     if sides.referred_deleted {
-        return Verdict::Reject("referred_deleted");
+        return Verdict::Reject(super::REFERRED_DELETED);
     }
     let waits = policy.qualifies_on == QualifiesOn::VerifiedEmail && !sides.referred_verified;
     if sides.any_blocked || waits { Verdict::Wait } else { Verdict::Ready }
@@ -149,6 +149,25 @@ pub async fn expire(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
     record(&mut tx, now, &expired, Step::new(ReferralStatus::Expired, "not_verified_in_time")).await?;
     tx.commit().await?;
     Ok(expired.len())
+}
+
+/// Rejects what still waits for referrers whose accounts are deleted: what a deletion left. Returns how many; call again while it
+/// is not 0.
+pub async fn close_orphans(pool: &Pool, now: DateTime<Utc>) -> Result<usize, DbError> {
+    let rejected = ReferralStatus::Rejected;
+    let mut tx = Tx::begin(pool).await?;
+    let mut moves = Vec::new();
+    for from in [ReferralStatus::Pending, ReferralStatus::Review] {
+        let orphans =
+            super::store::reject_orphans(&mut tx, from, super::REFERRER_DELETED, now, BATCH).await?;
+        moves.extend(tally(&orphans, from, rejected));
+        record(&mut tx, now, &orphans, Step::new(rejected, super::REFERRER_DELETED)).await?;
+    }
+    let closed = moves.iter().map(|(.., n)| usize::try_from(*n).unwrap_or_default()).sum();
+    // In one go, so that the counters are locked in one order.
+    super::store::count(&mut tx, now, &moves).await?;
+    tx.commit().await?;
+    Ok(closed)
 }
 
 /// One move for each referrer, in the order of their ids: locks are taken in one order.

@@ -1,6 +1,7 @@
 //! The SQL of referrals.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -339,32 +340,68 @@ pub(super) enum Side {
     Referred,
 }
 
-/// Rejects what stands at `from` and has this person on this side; returns the referrals with their referrers.
-pub(super) async fn reject_all(
+/// Rejects up to `limit` referrals that stand at `from` and have this person on this side; returns them with their referrers.
+pub(super) async fn reject_of(
     tx: &mut Tx,
     side: Side,
     user_id: Uuid,
     from: ReferralStatus,
     reason: &str,
     now: DateTime<Utc>,
+    limit: i64,
 ) -> QueryResult<Vec<(Uuid, Uuid)>> {
-    let change = (
-        referrals::status.eq(ReferralStatus::Rejected.as_str()),
-        referrals::reason.eq(reason),
-        referrals::settled_at.eq(now),
-    );
-    let returned = (referrals::id, referrals::referrer_id);
-    let waiting = diesel::update(referrals::table).filter(referrals::status.eq(from.as_str()));
-    match side {
+    let waiting = referrals::table.filter(referrals::status.eq(from.as_str()));
+    let ids = match side {
         Side::Referrer => {
-            let own = waiting.filter(referrals::referrer_id.eq(user_id));
-            own.set(change).returning(returned).get_results(&mut **tx).await
+            let own = waiting.filter(referrals::referrer_id.eq(user_id)).limit(limit);
+            own.select(referrals::id).for_update().load(&mut **tx).await?
         }
         Side::Referred => {
             let own = waiting.filter(referrals::referred_user_id.eq(user_id));
-            own.set(change).returning(returned).get_results(&mut **tx).await
+            own.select(referrals::id).for_update().load(&mut **tx).await?
         }
-    }
+    };
+    reject(tx, ids, reason, now).await
+}
+
+/// Rejects up to `limit` referrals that stand at `from` and whose referrer's account is deleted; returns them with their
+/// referrers.
+pub(super) async fn reject_orphans(
+    tx: &mut Tx,
+    from: ReferralStatus,
+    reason: &str,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<Vec<(Uuid, Uuid)>> {
+    let deleted =
+        users::table.filter(users::id.eq(referrals::referrer_id).and(users::deleted_at.is_not_null()));
+    let ids = referrals::table
+        .filter(referrals::status.eq(from.as_str()).and(exists(deleted)))
+        .limit(limit)
+        .select(referrals::id)
+        .for_update()
+        .skip_locked()
+        .load(&mut **tx)
+        .await?;
+    reject(tx, ids, reason, now).await
+}
+
+/// The caller holds their locks.
+async fn reject(
+    tx: &mut Tx,
+    ids: Vec<Uuid>,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<(Uuid, Uuid)>> {
+    diesel::update(referrals::table.filter(referrals::id.eq_any(ids)))
+        .set((
+            referrals::status.eq(ReferralStatus::Rejected.as_str()),
+            referrals::reason.eq(reason),
+            referrals::settled_at.eq(now),
+        ))
+        .returning((referrals::id, referrals::referrer_id))
+        .get_results(&mut **tx)
+        .await
 }
 
 /// Forgets the network that somebody registered from.

@@ -62,7 +62,7 @@ pub struct Wish<'a> {
     pub option: &'a str,
     /// The same key of the same user buys once.
     pub idempotency_key: &'a str,
-    /// The request, for the logs.
+    /// The request, for the logs and for what is announced of it.
     pub request_id: Option<&'a str>,
 }
 

@@ -32,6 +32,7 @@ pub(super) async fn expire_accounts(context: &Context, lease: &Lease) -> Result<
 }
 
 pub(super) async fn recheck_referrals(context: &Context, lease: &Lease) -> Result<(), JobError> {
+    while referrals::close_orphans(&context.pool, context.clock.now()).await? > 0 {}
     let done = referrals::recheck(&context.pool, context.clock.now(), context.referrals).await?;
     if done.promised + done.weighed > 0 {
         tracing::info!(

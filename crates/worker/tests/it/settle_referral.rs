@@ -364,3 +364,33 @@ async fn a_settlement_of_a_referral_that_does_not_exist_is_done() {
     desk.run(job).await;
     assert!(desk.job(job).await.done);
 }
+
+/// A deletion is a request, and takes no longer for whoever brought very many.
+#[tokio::test]
+async fn what_a_deletion_leaves_of_very_many_referrals_a_job_rejects() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    desk.sql(&format!(
+        "INSERT INTO users (id, username, username_key, email, referral_code, created_at)
+         SELECT gen_random_uuid(), 'f' || n, 'f' || n, 'f' || n || '@example.org', lpad(to_hex(n), 10, '0'), now()
+         FROM generate_series(1, 2700) AS n;
+         INSERT INTO referral_counters (user_id) SELECT id FROM users WHERE username <> 'ada';
+         INSERT INTO referrals (id, referrer_id, referred_user_id, date_referred, status, reason, qualifies_at)
+         SELECT gen_random_uuid(), '{0}', id, created_at, 'pending', 'awaiting_verification', created_at
+         FROM users WHERE username <> 'ada';
+         UPDATE referral_counters SET pending = 2700 WHERE user_id = '{0}';
+         INSERT INTO referral_days (user_id, day, registrations)
+         SELECT referrer_id, (date_referred AT TIME ZONE 'UTC')::date, count(*) FROM referrals GROUP BY 1, 2;",
+        ada.id
+    ))
+    .await;
+    desk.check_ledger().await;
+    desk.delete(ada.id).await;
+    assert_eq!(desk.count("referrals WHERE status = 'pending'").await, 700);
+    desk.check_ledger().await;
+    desk.run_queue("maintenance").await;
+    assert_eq!(desk.count("referrals WHERE status = 'rejected' AND reason = 'referrer_deleted'").await, 2700);
+    assert_eq!(desk.count("outbox WHERE payload ->> 'event' = 'referral.rejected'").await, 2700);
+    assert_eq!(desk.count("security_events WHERE event = 'referral_rejected'").await, 2700);
+    desk.check_ledger().await;
+}
