@@ -108,7 +108,7 @@ pub(super) async fn get(
 
 /// Tell an endpoint again
 ///
-/// What it took, or what was given up, by the same `webhook-id`. What waits is tried at once.
+/// What it took, or what was given up, by the same `webhook-id`. What waits is tried as soon as the endpoint may be.
 #[utoipa::path(
     post, path = "/api/admin/webhooks/{id}/deliveries/{delivery}/redeliver/", tag = "webhooks",
     params(("id" = Uuid, Path, description = "The endpoint"), ("delivery" = Uuid, Path, description = "The delivery")),
