@@ -18,7 +18,12 @@ pub struct SharedSessions;
 /// What the statement that looks for the mark complains with.
 const MARKED: &str = "the mark of another connection";
 
-/// How often it is looked for: a pooler may hand its sessions out in turn. PgBouncer has 20 of a database, unless told otherwise.
+/// How often it is set and looked for. Most poolers hand out the session that was used last: what one connection leaves the other
+/// gets, unless something else was under way just then.
+const TURNS: usize = 5;
+
+/// How often it is looked for besides: a pooler may hand its sessions out in turn. PgBouncer has 20 of a database, unless told
+/// otherwise.
 const LOOKS: usize = 20;
 
 /// Opens a connection whose session is its own.
@@ -35,10 +40,14 @@ async fn open_beside_another(url: &str) -> anyhow::Result<AsyncPgConnection> {
     let mut ours = super::open(url).await?;
     // Once this is answered, nothing is under way any more that opening it has left behind, and would hold a session.
     ours.batch_execute("SELECT 1").await?;
-    other.batch_execute(&format!("SET trellis.mark = '{mark}'")).await?;
+    let set = format!("SET trellis.mark = '{mark}'");
     let look = format!(
         "DO $$ BEGIN IF current_setting('trellis.mark', true) = '{mark}' THEN RAISE '{MARKED}'; END IF; END $$"
     );
+    for _ in 0..TURNS {
+        other.batch_execute(&set).await?;
+        ours.batch_execute(&look).await?;
+    }
     for _ in 0..LOOKS {
         ours.batch_execute(&look).await?;
     }
