@@ -157,7 +157,7 @@ impl FromStr for QualifiesOn {
 pub struct ReferralPolicy {
     /// What a referral waits for.
     pub qualifies_on: QualifiesOn,
-    /// How long after registration it is held at least.
+    /// How long it is held once it has what it waits for.
     pub hold: TimeDelta,
     /// What its score is held against.
     pub limits: Limits,

@@ -28,7 +28,7 @@ pub(super) struct Referral {
     reason: String,
     /// When the account was made.
     date_referred: DateTime<Utc>,
-    /// It is not decided before.
+    /// It is not decided before. The hold begins anew when the address is confirmed.
     qualifies_at: DateTime<Utc>,
     /// It expires then, unless the friend confirms the address before; `null` when it waits for something else.
     expires_at: Option<DateTime<Utc>>,

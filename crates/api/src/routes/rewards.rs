@@ -93,7 +93,7 @@ pub(super) struct OwnReferral {
     status: String,
     /// What it waits for, or why it earned nothing, in the words of `/api/referrals/`.
     reason: String,
-    /// It is not decided before.
+    /// It is not decided before. The hold begins anew when the address is confirmed.
     qualifies_at: DateTime<Utc>,
     /// It expires then, unless the caller confirms the address before.
     expires_at: Option<DateTime<Utc>>,
