@@ -361,7 +361,7 @@ pub(super) async fn reject_of(
             own.select(referrals::id).for_update().load(&mut **tx).await?
         }
     };
-    reject(tx, ids, reason, now).await
+    decide_all(tx, ids, from, ReferralStatus::Rejected, reason, now).await
 }
 
 /// Rejects up to `limit` referrals that stand at `from` and whose referrer's account is deleted; returns them with their
@@ -383,22 +383,22 @@ pub(super) async fn reject_orphans(
         .skip_locked()
         .load(&mut **tx)
         .await?;
-    reject(tx, ids, reason, now).await
+    decide_all(tx, ids, from, ReferralStatus::Rejected, reason, now).await
 }
 
-/// The caller holds their locks.
-async fn reject(
+/// Moves referrals from where they are to where they are decided, and returns them with their referrers; the caller holds their
+/// locks.
+pub(super) async fn decide_all(
     tx: &mut Tx,
     ids: Vec<Uuid>,
+    from: ReferralStatus,
+    to: ReferralStatus,
     reason: &str,
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<(Uuid, Uuid)>> {
-    diesel::update(referrals::table.filter(referrals::id.eq_any(ids)))
-        .set((
-            referrals::status.eq(ReferralStatus::Rejected.as_str()),
-            referrals::reason.eq(reason),
-            referrals::settled_at.eq(now),
-        ))
+    diesel::update(referrals::table)
+        .filter(referrals::id.eq_any(ids).and(referrals::status.eq(from.as_str())))
+        .set((referrals::status.eq(to.as_str()), referrals::reason.eq(reason), referrals::settled_at.eq(now)))
         .returning((referrals::id, referrals::referrer_id))
         .get_results(&mut **tx)
         .await

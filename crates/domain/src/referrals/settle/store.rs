@@ -105,16 +105,8 @@ pub(super) async fn expire(
         .skip_locked()
         .load(&mut **tx)
         .await?;
-    diesel::update(referrals::table)
-        .filter(referrals::id.eq_any(ids).and(referrals::status.eq(ReferralStatus::Pending.as_str())))
-        .set((
-            referrals::status.eq(ReferralStatus::Expired.as_str()),
-            referrals::reason.eq("not_verified_in_time"),
-            referrals::settled_at.eq(now),
-        ))
-        .returning((referrals::id, referrals::referrer_id))
-        .get_results(&mut **tx)
-        .await
+    let (from, to) = (ReferralStatus::Pending, ReferralStatus::Expired);
+    super::super::store::decide_all(tx, ids, from, to, "not_verified_in_time", now).await
 }
 
 #[derive(QueryableByName)]
