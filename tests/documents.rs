@@ -21,6 +21,7 @@ fn settings_in_code() -> BTreeSet<String> {
         "crates/api/src/config/oidc.rs",
         "crates/domain/src/config.rs",
         "crates/domain/src/config/keys.rs",
+        "crates/domain/src/config/lifetimes.rs",
         "crates/worker/src/config.rs",
         "crates/worker/src/mailer/config.rs",
     ];

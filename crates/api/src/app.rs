@@ -113,7 +113,12 @@ impl State {
             handoffs: Handoffs::new(cookies, &common.keys.token),
             queues: Queues::new(&common.redis_url, &common.redis_prefix).context("REDIS_URL")?,
             wake: Wake::default(),
-            sessions: Sessions::new(pool.clone(), clock.clone(), cache.clone(), config.session_idle),
+            sessions: Sessions::new(
+                pool.clone(),
+                clock.clone(),
+                cache.clone(),
+                config.common.lifetimes.session_idle,
+            ),
             hasher: if config.hash_for_nobody { hasher } else { hasher.without_nobody() },
             breaches: Breaches::new(config.password_breach_url.as_ref())?,
             published: published::room(),

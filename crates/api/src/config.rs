@@ -9,15 +9,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use domain::clicks::Countries;
-use domain::config::{AppEnv, Common, ConfigError, HumanDuration, Settings};
+use domain::config::{AppEnv, Common, ConfigError, Settings};
 use domain::pages::LinkLimits;
-use domain::sessions;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::auth::jwt::{ACCESS_LIFETIME, Ed25519Key};
+use crate::auth::jwt::Ed25519Key;
 
 pub use oidc::{Protocol, ProviderConfig};
 
@@ -101,8 +99,6 @@ pub struct Config {
     pub api_replicas: u32,
     /// `REGISTRATION`
     pub registration: Registration,
-    /// `SESSION_IDLE`: how long a session lives without being used.
-    pub session_idle: TimeDelta,
     /// `JWT_ED25519_KEYS`: newest first. The first that is whole signs, all verify and are published.
     pub ed25519: Vec<Ed25519Key>,
     /// `ARGON2_*`
@@ -180,7 +176,6 @@ impl Config {
         }
         let api_replicas = number(settings, "API_REPLICAS", 1_u32, 1..=10_000);
         let registration = settings.or("REGISTRATION", Registration::Open, "`open` or `verified`");
-        let session_idle = session_idle(settings);
         let ed25519 = ed25519(settings, common.as_ref());
         let argon2 = argon2(settings, production);
         let hash_threads = number(settings, "HASH_THREADS", cores, 1..=1_024);
@@ -214,7 +209,6 @@ impl Config {
             rate_limits: rate_limits?.0,
             api_replicas: api_replicas?,
             registration: registration?,
-            session_idle: session_idle?,
             ed25519: ed25519?,
             argon2: argon2?,
             hash_threads: hash_threads?,
@@ -263,17 +257,6 @@ fn breach_url(settings: &mut Settings, production: bool) -> Option<url::Url> {
         settings.problem(NAME, "wants an https URL without a query");
     }
     Some(url)
-}
-
-/// From the life of an access token, below which nothing would be noticed, to that of a session.
-fn session_idle(settings: &mut Settings) -> Option<TimeDelta> {
-    const WANTS: &str = "a duration from `15m` to `30d`";
-    let idle = settings.or("SESSION_IDLE", HumanDuration(TimeDelta::days(14)), WANTS)?.0;
-    if !(ACCESS_LIFETIME..=sessions::LIFETIME).contains(&idle) {
-        settings.problem("SESSION_IDLE", &format!("wants {WANTS}"));
-        return None;
-    }
-    Some(idle)
 }
 
 /// The Ed25519 keys; without HS256 keys, one of them has to sign.
@@ -451,9 +434,6 @@ pub(crate) mod tests {
             ("SECURITY_CONTACT", "mailto:a@trellis.example\r\nPolicy: x"),
             ("SECURITY_CONTACT", "javascript:alert(1)"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
-            ("SESSION_IDLE", "14m"),
-            ("SESSION_IDLE", "31d"),
-            ("SESSION_IDLE", "soon"),
             ("JWT_KEYS", "off"),
             ("JWT_ED25519_KEYS", "not PEM"),
             ("HTTP_ADDR", "8080"),

@@ -4,6 +4,7 @@
 //! container secrets). Everything wrong is reported at once, by name and never by value.
 
 mod keys;
+mod lifetimes;
 mod reader;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use secrecy::SecretString;
 use crate::referrals::{Disposable, Limits};
 use crate::webhooks::Targets;
 pub use keys::{Keys, SealingKeys, SigningKey};
+pub use lifetimes::Lifetimes;
 pub use reader::{ConfigError, HumanDuration, Settings};
 
 /// Where a process runs.
@@ -232,6 +234,8 @@ pub struct Common {
     pub redis_prefix: String,
     /// The keys.
     pub keys: Keys,
+    /// How long links, sessions and tokens live.
+    pub lifetimes: Lifetimes,
     /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD` and what referrals are judged by.
     pub referrals: ReferralPolicy,
     /// `WEBHOOK_PRIVATE_NETWORKS`: where webhooks may go besides the Internet.
@@ -258,6 +262,7 @@ impl Common {
         let cache_redis_url = settings.secret("CACHE_REDIS_URL").or_else(|| redis_url.clone());
         let redis_prefix = settings.or("REDIS_PREFIX", "trellis".to_owned(), "a word");
         let keys = Keys::read(settings, env);
+        let lifetimes = Lifetimes::read(settings);
         let referrals = ReferralPolicy::read(settings);
         let webhook_targets = webhook_targets(settings, env);
         Some(Self {
@@ -270,6 +275,7 @@ impl Common {
             cache_redis_url: cache_redis_url?,
             redis_prefix: redis_prefix?,
             keys: keys?,
+            lifetimes: lifetimes?,
             referrals: referrals?,
             webhook_targets: webhook_targets?,
         })

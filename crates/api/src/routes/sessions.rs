@@ -50,7 +50,7 @@ pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Resu
     let asked = query.finish(asked)?;
 
     let list = List::new(&state, caller, PATH, "", asked)?;
-    let (now, idle) = (state.clock.now(), state.config.session_idle);
+    let (now, idle) = (state.clock.now(), state.config.common.lifetimes.session_idle);
     let rows = sessions::list(&state.pool, now, idle, caller.user_id, list.after, list.rows).await?;
     Ok(list.reply(
         rows,
@@ -80,7 +80,7 @@ pub(super) async fn delete_others(
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
-    let (now, idle) = (state.clock.now(), state.config.session_idle);
+    let (now, idle) = (state.clock.now(), state.config.common.lifetimes.session_idle);
     let ended =
         sessions::end_others(&state.pool, now, idle, caller.user_id, caller.session_id, &trace).await?;
     let ended = ended.ok_or_else(Problem::unauthenticated)?;
@@ -108,7 +108,7 @@ pub(super) async fn delete_one(
     // Somebody else's, one that ended and what is no id are one answer.
     let unknown = || Problem::new(Code::NotFound);
     let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    let (now, idle) = (state.clock.now(), state.config.session_idle);
+    let (now, idle) = (state.clock.now(), state.config.common.lifetimes.session_idle);
     if !sessions::end_one(&state.pool, now, idle, caller.user_id, id, &trace).await? {
         return Err(unknown());
     }

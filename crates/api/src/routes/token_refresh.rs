@@ -54,7 +54,7 @@ pub(super) async fn post(
 }
 
 async fn refresh(state: &State, token: &Token, trace: &Trace) -> Result<Started, Problem> {
-    let (now, idle) = (state.clock.now(), state.config.session_idle);
+    let (now, idle) = (state.clock.now(), state.config.common.lifetimes.session_idle);
     let result = sessions::refresh(&state.pool, now, idle, &state.keys().token, token, trace).await;
     if let Err(RefreshError::Reused { session_id }) = &result {
         tracing::warn!(%session_id, "a refresh token was used twice: its session was ended");
