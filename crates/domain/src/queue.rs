@@ -1,16 +1,16 @@
-//! The queue contract: which queues there are, and what a process may do with them.
+//! The queues: which exist, and what a process may do with them.
 //!
-//! PostgreSQL owns the jobs (see [`crate::outbox`]); Redis carries their ids, and a lost or repeated id does no harm.
-//! apalis-redis keeps the entries; this module and the worker's `consume` are the only ones that name it. Where its
-//! 1.0 loses, keeps or wedges something, a script of our own stands beside it: entries are made available in pieces
-//! (8,000 at once would wedge the queue for good), finished ones are forgotten, and what a dead consumer held is handed
-//! back. Running jobs is the worker's business, and so are retries: PostgreSQL's alone.
+//! PostgreSQL owns the jobs (see [`crate::outbox`]); Redis carries their ids, and losing or repeating an id does no harm.
+//! apalis-redis stores the entries; only this module and the worker's `consume` name it. Where version 1.0 loses, keeps or
+//! blocks entries, a script of ours makes up for it: due entries are made available in chunks (8,000 at once block the
+//! queue for good), finished entries are deleted, and the entries of a dead consumer are released. The worker runs jobs;
+//! PostgreSQL alone decides about retries.
 
-mod line;
+mod activity;
 mod link;
 mod payload;
-mod script;
-mod seat;
+mod registration;
+mod scripts;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,24 +23,24 @@ use apalis_redis::{Config, RedisTask};
 use deadpool_redis::redis::{ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, pipe};
 use secrecy::{ExposeSecret, SecretString};
 
-pub use line::{Line, OpenCommand, Tapped};
+pub use activity::{ConnectionActivity, ObservedConnection, OpenCommand};
 use link::{ANSWER, CONNECT, Link};
 pub use payload::IdBytes;
-pub use seat::Seat;
+pub use registration::ConsumerRegistration;
 
-/// The most due entries the relay keeps in Redis per queue. Each pusher may be one push above it, and the library's
-/// own scripts fail near 8,000.
+/// The most due entries that the relay keeps in Redis per queue. Each pusher may exceed it by one push; the library's own
+/// scripts fail near 8,000.
 pub const WINDOW: usize = 2_000;
 
-/// How often the library tells Redis that a consumer lives.
+/// How often the library renews a consumer's registration.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// After how many missed heartbeats a consumer's jobs go to others: 40 s, longer than a drain.
+/// Missed heartbeats after which a consumer's entries go to others: 40 s in all, longer than a drain.
 const MISSED_HEARTBEATS: usize = 4;
-/// How many entries one script call pushes, so that Redis serves others in between.
-const PUSH: usize = 500;
+/// Entries that one script call pushes, so that Redis serves other clients in between.
+const PUSH_CHUNK: usize = 500;
 
-/// A queue. A job's kind decides its queue, so that neither a dead mail server nor a receiver of webhooks that hangs delays a
-/// reward.
+/// A queue. The kind of a job decides its queue, so that neither a dead mail server nor a hanging webhook receiver delays
+/// rewards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueName {
     /// Mails to people.
@@ -49,7 +49,7 @@ pub enum QueueName {
     Rewards,
     /// Expiry and purges.
     Maintenance,
-    /// What other systems are told.
+    /// Deliveries to webhook endpoints.
     Webhooks,
 }
 
@@ -86,17 +86,17 @@ impl FromStr for QueueName {
     }
 }
 
-/// Why Redis did not do what a queue needs. None of it loses a job.
+/// Why a queue operation failed. No job is lost by it.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The address is none of a Redis. It is not repeated here: it may hold a password.
-    #[error("the address of the queue's Redis cannot be used")]
+    /// The URL cannot be parsed. It is not repeated here: it may hold a password.
+    #[error("the URL of the queue's Redis is invalid")]
     Address,
-    /// Redis was not reached, or refused.
-    #[error("the queue's Redis did not answer as it should")]
+    /// Redis was unreachable or answered with an error.
+    #[error("the queue's Redis failed")]
     Redis(#[from] RedisError),
     /// The library could not push.
-    #[error("the queue did not take the ids")]
+    #[error("the ids could not be pushed")]
     Push(#[source] apalis_redis::Error),
     /// Redis did not answer in time.
     #[error("the queue's Redis did not answer in time")]
@@ -104,7 +104,7 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// Whether another connection may do better.
+    /// Whether the connection itself may be broken, so that a new one may succeed.
     fn doubts_connection(&self) -> bool {
         match self {
             Self::Redis(error) | Self::Push(apalis_redis::Error::Database(error)) => {
@@ -138,7 +138,7 @@ impl Queues {
         Ok(Self { link: Arc::new(link), address, prefix: prefix.into() })
     }
 
-    /// How many due entries wait in Redis. The relay pushes no more than [`WINDOW`] less this.
+    /// The number of entries waiting in Redis. The relay fills up to [`WINDOW`].
     pub async fn depth(&self, queue: QueueName) -> Result<usize, QueueError> {
         let keys = &self.keys(queue);
         let (scheduled, active): (u32, u32) = self
@@ -154,34 +154,34 @@ impl Queues {
         Ok(usize::try_from(depth).unwrap_or(usize::MAX))
     }
 
-    /// Pushes ids and rings the consumers. The same id may be pushed again at any time: PostgreSQL decides what runs.
+    /// Pushes ids and notifies the consumers. The same id may be pushed again at any time: PostgreSQL decides what runs.
     ///
-    /// An error says nothing about how many were pushed; push them again later.
+    /// After an error any number of them may have been pushed; push them all again later.
     pub async fn push(&self, queue: QueueName, ids: &[String]) -> Result<(), QueueError> {
         let (keys, channel) = (&self.keys(queue), &self.channel(queue));
-        for ids in ids.chunks(PUSH) {
+        for ids in ids.chunks(PUSH_CHUNK) {
             let tasks: &Vec<RedisTask> =
                 &ids.iter().map(|id| TaskBuilder::new(id.clone().into_bytes()).build()).collect();
             self.link
                 .run(ANSWER, |mut conn| async move {
                     push_tasks(&mut conn, keys, tasks).await.map_err(QueueError::Push)?;
-                    Ok(script::ring(&mut conn, keys, Some(channel)).await?)
+                    Ok(scripts::notify(&mut conn, keys, Some(channel)).await?)
                 })
                 .await?;
         }
         Ok(())
     }
 
-    /// Forgets what finished jobs and dead consumers left in Redis, and returns how many entries that were. Waiting and
-    /// running entries are never touched: those of a dead consumer wait again.
+    /// Deletes the entries of finished jobs, releases those of dead consumers, and returns how many were deleted. Waiting
+    /// and running entries are never touched.
     pub async fn clean(&self, queue: QueueName) -> Result<u64, QueueError> {
         let (keys, channel) = (&self.keys(queue), &self.channel(queue));
         self.link
             .run(ANSWER, |mut conn| async move {
-                if script::release(&mut conn, keys, true, &[]).await? > 0 {
-                    script::ring(&mut conn, keys, Some(channel)).await?;
+                if scripts::release(&mut conn, keys, true, &[]).await? > 0 {
+                    scripts::notify(&mut conn, keys, Some(channel)).await?;
                 }
-                Ok(script::sweep(&mut conn, keys).await?)
+                Ok(scripts::sweep(&mut conn, keys).await?)
             })
             .await
     }
@@ -204,7 +204,8 @@ impl Queues {
             .emit_events(false)
     }
 
-    /// The channel of a queue's bell.
+    /// The channel on which consumers of a queue are notified. Its name is older than the term: a process of the release
+    /// before must still reach ours.
     fn channel(&self, queue: QueueName) -> String {
         format!("{}:v1:{queue}:bell", self.prefix)
     }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_is_refused_without_repeating_it() {
+    fn an_invalid_url_is_refused_without_repeating_it() {
         for address in ["postgres://user:hunter2@host", "redis://user:hunter2@host:port", "", "hunter2"] {
             let refused = Queues::new(&SecretString::from(address), "trellis").map(|_| ()).unwrap_err();
             assert!(!format!("{refused} {refused:?}").contains("hunter2"));

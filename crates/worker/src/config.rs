@@ -73,7 +73,7 @@ impl Config {
             metrics_addr: metrics_addr?,
             concurrency: concurrency?,
             unverified_accounts_kept: unverified_accounts_kept?,
-            drain: crate::consume::Limits::DRAIN,
+            drain: crate::consume::ConsumerLimits::DRAIN,
             #[cfg(feature = "failpoints")]
             fail_point: domain::db::failpoint::FailPoint::read(settings),
         })

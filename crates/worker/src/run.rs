@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::clicks::{self, ClicksHealth};
 use crate::config::Config;
-use crate::consume::{ConsumerHealth, Limits, supervise};
+use crate::consume::{ConsumerHealth, ConsumerLimits, supervise};
 use crate::context::Context;
 use crate::courier::Courier;
 use crate::health::{self, Health};
@@ -83,7 +83,7 @@ impl Worker {
         for queue in QueueName::ALL {
             let context = context.clone();
             let handler = move |id: String| jobs::handle(context.clone(), id).boxed();
-            let limits = Limits { concurrency: config.concurrency, drain: config.drain };
+            let limits = ConsumerLimits { concurrency: config.concurrency, drain: config.drain };
             let consumers = health.consumers.clone();
             tasks.spawn(supervise(queues.clone(), queue, limits, handler, consumers, shutdown.clone()));
         }

@@ -1,6 +1,6 @@
 //! The connection of a process to the queue's Redis for everything but consuming: one, made when first needed.
 //!
-//! A failure drops the connection, so the next call tries anew at once, and no call waits longer than its patience.
+//! A failure drops the connection, so the next call reconnects at once, and no call outlasts its timeout.
 //! `ConnectionManager` would answer the first call after an outage with the error of an attempt made long before.
 
 use std::future::Future;
@@ -29,11 +29,11 @@ impl Link {
         Ok(Self { client: Client::open(address)?, slot: Mutex::new(None) })
     }
 
-    /// Runs `work` on the connection, for as long as `patience` in all. It runs again, once and on a new connection, if
-    /// the old one turns out to have died while nobody used it: whatever is run here may be repeated.
+    /// Runs `work` on the connection, within `timeout` in all. It runs once more on a new connection if the old one has
+    /// died while idle, so `work` must be safe to repeat.
     pub(super) async fn run<T, F>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl Fn(MultiplexedConnection) -> F,
     ) -> Result<T, QueueError>
     where
@@ -48,7 +48,7 @@ impl Link {
             }
             work(self.connection().await?).await
         };
-        let outcome = tokio::time::timeout(patience, attempt).await.unwrap_or(Err(QueueError::Timeout));
+        let outcome = tokio::time::timeout(timeout, attempt).await.unwrap_or(Err(QueueError::Timeout));
         if outcome.as_ref().is_err_and(QueueError::doubts_connection) {
             self.drop_connection().await;
         }

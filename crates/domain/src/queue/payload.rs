@@ -1,11 +1,11 @@
-//! How a job's id travels through the queue: as its bytes, and nothing else.
+//! The codec of queue entries: a job's id as plain bytes.
 
 use std::convert::Infallible;
 
 use apalis_core::backend::codec::Codec;
 
-/// Reads any bytes as an id. A payload that is no id of ours finds no job and is dropped by the handler, where an
-/// error here would end the worker and the jobs beside it.
+/// Reads any bytes as an id. A payload that is not an id finds no job and is dropped by the handler; an error here would
+/// stop the library's worker and the jobs it runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdBytes;
 

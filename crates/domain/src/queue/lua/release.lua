@@ -1,6 +1,6 @@
--- Ends registrations: what they held goes back to the active list (or away, where it is not sound).
+-- Ends registrations: their entries go back to the active list, or are deleted where unreadable.
 -- KEYS: workers set, active list, data hash, meta prefix, in-flight prefix, worker metadata prefix.
--- ARGV: registrations not heard of since then are ended too ('' for none), then names.
+-- ARGV: registrations without a heartbeat since then are ended too ('' for none), then names.
 local names = {}
 if ARGV[1] ~= '' then
   names = redis.call('ZRANGEBYSCORE', KEYS[1], 0, ARGV[1], 'LIMIT', 0, 50)
@@ -15,7 +15,7 @@ for _, name in ipairs(names) do
   repeat
     ids = redis.call('SPOP', held, 500)
     for _, id in ipairs(ids) do
-      if sound(KEYS[3], KEYS[4], id) then
+      if readable(KEYS[3], KEYS[4], id) then
         redis.call('RPUSH', KEYS[2], id)
         returned = returned + 1
       else

@@ -7,64 +7,64 @@ use std::time::{Duration, Instant};
 use domain::queue::Queues;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use worker::consume::{ConsumerHealth, Limits, supervise};
+use worker::consume::{ConsumerHealth, ConsumerLimits, supervise};
 
-use super::stage::{Consumer, Handler, QUEUE, SOON, Stage, eventually, ids};
+use super::harness::{Consumer, ConsumerHarness, Handler, QUEUE, SOON, eventually, ids};
 
 /// The longest a queue may rest after Redis is back.
 const BACK: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn q9_consumes_again_after_redis_forgot_everything() {
-    let stage = Stage::new().await;
-    let consumer = stage.consume(Limits::new(4), Handler::quick());
+    let harness = ConsumerHarness::new().await;
+    let consumer = harness.consume(ConsumerLimits::new(4), Handler::quick());
     for round in 0..3 {
-        let name = stage.name().await;
-        stage.ask::<()>(&["FLUSHALL"]).await;
+        let name = harness.name().await;
+        harness.ask::<()>(&["FLUSHALL"]).await;
         let began = Instant::now();
-        stage.push(ids("job", 10)).await;
+        harness.push(ids("job", 10)).await;
         consumer.finished(10 * (round + 1)).await;
         println!("FLUSHALL {round}: consuming again after {:?}", began.elapsed());
         assert!(began.elapsed() < BACK);
-        assert_ne!(stage.name().await, name, "a name is used once");
+        assert_ne!(harness.name().await, name, "a name is used once");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn q9_consumes_again_after_redis_was_gone_and_is_dead_meanwhile() {
-    let mut stage = Stage::new().await;
-    let consumer = stage.consume(Limits::new(4), Handler::quick());
+    let mut harness = ConsumerHarness::new().await;
+    let consumer = harness.consume(ConsumerLimits::new(4), Handler::quick());
     eventually("a live consumer", SOON, async || consumer.health.alive(Instant::now())).await;
-    stage.server.stop().await.unwrap();
-    assert!(stage.queues.ping().await.is_err());
-    assert!(stage.queues.push(QUEUE, &["lost".to_owned()]).await.is_err());
+    harness.server.stop().await.unwrap();
+    assert!(harness.queues.ping().await.is_err());
+    assert!(harness.queues.push(QUEUE, &["lost".to_owned()]).await.is_err());
     falls_silent(&consumer).await;
 
-    stage.server.restart().await.unwrap();
+    harness.server.restart().await.unwrap();
     let began = Instant::now();
-    stage.push(ids("job", 10)).await;
+    harness.push(ids("job", 10)).await;
     consumer.finished(10).await;
     println!("restart: consuming again after {:?}", began.elapsed());
     assert!(began.elapsed() < BACK);
     assert!(consumer.health.alive(Instant::now()));
-    assert!(stage.queues.ping().await.is_ok());
+    assert!(harness.queues.ping().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn q9_a_frozen_redis_does_not_end_consumption() {
-    let stage = Stage::new().await;
-    let consumer = stage.consume(Limits::new(4), Handler::gated());
-    let name = stage.name().await;
-    stage.push(ids("job", 3)).await;
+    let harness = ConsumerHarness::new().await;
+    let consumer = harness.consume(ConsumerLimits::new(4), Handler::gated());
+    let name = harness.name().await;
+    harness.push(ids("job", 3)).await;
     eventually("running jobs", SOON, async || consumer.handler.started() == 3).await;
-    stage.server.pause().await.unwrap();
+    harness.server.pause().await.unwrap();
     falls_silent(&consumer).await;
     // Longer than an answer may take, so the worker ends and its next lives find nothing but silence.
     tokio::time::sleep(Duration::from_secs(6)).await;
     consumer.handler.open(100);
-    stage.server.resume().await.unwrap();
+    harness.server.resume().await.unwrap();
     let began = Instant::now();
-    stage.push(ids("late", 10)).await;
+    harness.push(ids("late", 10)).await;
     let seen = || {
         let mut seen = consumer.handler.ids();
         seen.sort_unstable();
@@ -73,21 +73,23 @@ async fn q9_a_frozen_redis_does_not_end_consumption() {
     };
     eventually("every job", BACK, async || seen() == 13).await;
     println!("frozen: consuming again after {:?}", began.elapsed());
-    eventually("another registration", SOON, async || stage.names().await.iter().all(|other| *other != name))
-        .await;
-    eventually("empty queue", SOON, async || stage.depth().await == 0).await;
+    eventually("another registration", SOON, async || {
+        harness.names().await.iter().all(|other| *other != name)
+    })
+    .await;
+    eventually("empty queue", SOON, async || harness.depth().await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn q9_running_jobs_survive_the_loss_of_redis() {
-    let mut stage = Stage::new().await;
-    let consumer = stage.consume(Limits::new(4), Handler::gated());
-    stage.push(ids("job", 6)).await;
+    let mut harness = ConsumerHarness::new().await;
+    let consumer = harness.consume(ConsumerLimits::new(4), Handler::gated());
+    harness.push(ids("job", 6)).await;
     eventually("running jobs", SOON, async || consumer.handler.started() == 4).await;
-    stage.server.stop().await.unwrap();
-    stage.server.restart().await.unwrap();
-    let name = stage.name().await;
-    stage.push(ids("more", 6)).await;
+    harness.server.stop().await.unwrap();
+    harness.server.restart().await.unwrap();
+    let name = harness.name().await;
+    harness.push(ids("more", 6)).await;
     // The slots are taken until the first jobs end, whichever life of the worker they belong to.
     consumer.handler.open(1);
     eventually("one more job", SOON, async || consumer.handler.started() > 4).await;
@@ -95,18 +97,18 @@ async fn q9_running_jobs_survive_the_loss_of_redis() {
     consumer.handler.open(100);
     consumer.finished(10).await;
     assert_eq!(consumer.handler.dropped(), 0);
-    assert_eq!(stage.names().await, [name]);
+    assert_eq!(harness.names().await, [name]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn o2_a_connection_that_died_unused_is_made_anew() {
-    let stage = Stage::new().await;
+    let harness = ConsumerHarness::new().await;
     for _ in 0..3 {
-        stage.push(ids("job", 1)).await;
-        stage.ask::<usize>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-        stage.queues.ping().await.unwrap();
+        harness.push(ids("job", 1)).await;
+        harness.ask::<usize>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        harness.queues.ping().await.unwrap();
     }
-    assert_eq!(stage.depth().await, 3);
+    assert_eq!(harness.depth().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,8 +130,14 @@ async fn q9_a_dead_redis_is_not_asked_in_a_busy_loop() {
         Queues::new(&format!("redis+unix://{}", directory.join("s").display()).into(), "test").unwrap();
     let (shutdown, stop) = watch::channel(false);
     let handler = |_| -> futures_util::future::BoxFuture<'static, ()> { Box::pin(async {}) };
-    let task =
-        tokio::spawn(supervise(queues, QUEUE, Limits::new(1), handler, ConsumerHealth::new([QUEUE]), stop));
+    let task = tokio::spawn(supervise(
+        queues,
+        QUEUE,
+        ConsumerLimits::new(1),
+        handler,
+        ConsumerHealth::new([QUEUE]),
+        stop,
+    ));
     eventually("attempts", SOON, async || attempts.load(Ordering::SeqCst) >= ATTEMPTS).await;
     // 100, 200, 400 and 800 ms, each halved at the most.
     assert!(began.elapsed() >= Duration::from_millis(750), "{:?}", began.elapsed());
@@ -143,6 +151,6 @@ async fn q9_a_dead_redis_is_not_asked_in_a_busy_loop() {
 async fn falls_silent(consumer: &Consumer) {
     eventually("silence", SOON, async || consumer.age().is_some_and(|age| age > Duration::from_secs(2)))
         .await;
-    let soon = Instant::now() + ConsumerHealth::SILENCE.saturating_sub(Duration::from_secs(1));
+    let soon = Instant::now() + ConsumerHealth::MAX_SILENCE.saturating_sub(Duration::from_secs(1));
     assert!(!consumer.health.alive(soon), "without a sign of life the consumer is dead before long");
 }

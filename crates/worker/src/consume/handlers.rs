@@ -1,6 +1,7 @@
-//! The handlers of a consumer: how many run at once, that a panic stays theirs, and how they end.
+//! The job handlers of a consumer: bounded concurrency, contained panics, and an orderly end.
 //!
-//! They run as tasks, so they use every core and outlive a life of the library's worker; the limit holds over all lives.
+//! Handlers run as tasks, so they use every core and survive a restart of the library's worker; the limit holds across
+//! restarts.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,16 +19,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long dropping the handlers may take.
-const CUT: Duration = Duration::from_secs(1);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All handlers of a consumer.
-pub(super) struct Crew<H> {
+pub(super) struct HandlerPool<H> {
     queue: QueueName,
     handler: H,
     size: usize,
     slots: Arc<Semaphore>,
     running: Arc<AtomicUsize>,
-    cut: watch::Sender<bool>,
+    cancel: watch::Sender<bool>,
 }
 
 /// What a running handler holds.
@@ -42,11 +43,11 @@ impl Drop for Slot {
     }
 }
 
-impl<H> Crew<H> {
+impl<H> HandlerPool<H> {
     pub(super) fn new(queue: QueueName, size: usize, handler: H) -> Self {
         let size = size.clamp(1, Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(size));
-        Self { queue, handler, size, slots, running: Arc::default(), cut: watch::Sender::new(false) }
+        Self { queue, handler, size, slots, running: Arc::default(), cancel: watch::Sender::new(false) }
     }
 
     /// Whether no further handler can start.
@@ -54,43 +55,43 @@ impl<H> Crew<H> {
         self.running.load(Ordering::SeqCst) >= self.size
     }
 
-    /// Waits for the running handlers, and drops those that still run at the deadline; false if there were any.
+    /// Waits for the running handlers and drops those still running at the deadline. Returns false if there were any.
     pub(super) async fn finish(&self, deadline: Instant) -> bool {
         let all = u32::try_from(self.size).unwrap_or(u32::MAX);
         let ended = timeout_at(deadline, self.slots.acquire_many(all)).await.is_ok();
-        self.cut.send_replace(true);
+        self.cancel.send_replace(true);
         // Short, unless a handler blocks its thread; then nothing can be done.
-        let _ = timeout(CUT, self.slots.acquire_many(all)).await;
+        let _ = timeout(CANCEL_TIMEOUT, self.slots.acquire_many(all)).await;
         ended
     }
 }
 
-impl<H> Crew<H>
+impl<H> HandlerPool<H>
 where
     H: Fn(String) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static,
 {
-    /// Starts a handler. The future ends when the handler has ended of itself, and never if it was dropped.
+    /// Starts a handler. The future resolves when the handler has ended by itself, and never if it was dropped.
     fn start(&self, id: String, permit: OwnedSemaphorePermit) -> BoxFuture<'static, ()> {
         self.running.fetch_add(1, Ordering::SeqCst);
         let slot = Slot { running: Arc::clone(&self.running), _permit: permit };
-        let (handler, mut cut, queue) = (self.handler.clone(), self.cut.subscribe(), self.queue);
+        let (handler, mut cancel, queue) = (self.handler.clone(), self.cancel.subscribe(), self.queue);
         let task = tokio::spawn(async move {
             let _slot = slot;
             tokio::select! {
-                // In a block of its own, so that a handler that panics while it is called panics in the task.
+                // In a block of its own, so that a handler that panics when called panics in the task.
                 () = async { handler(id).await } => true,
-                _ = cut.wait_for(|cut| *cut) => false,
+                _ = cancel.wait_for(|cancel| *cancel) => false,
             }
         });
         async move {
             match task.await {
                 Ok(true) => {}
                 Err(error) if error.is_panic() => {
-                    tracing::error!(%queue, "a job handler panicked");
+                    tracing::error!(%queue, "job handler panicked");
                     metrics::counter!("trellis_queue_handler_panics_total", "queue" => queue.as_str())
                         .increment(1);
                 }
-                // Unacknowledged, the entry is handed back.
+                // Unacknowledged, the entry is released.
                 Ok(false) | Err(_) => pending().await,
             }
         }
@@ -98,20 +99,20 @@ where
     }
 }
 
-/// The crew as the library's worker sees it: ready when a slot is free.
-pub(super) struct Hand<H> {
-    crew: Arc<Crew<H>>,
+/// The pool as the library's worker sees it: ready when a slot is free.
+pub(super) struct HandlerService<H> {
+    handlers: Arc<HandlerPool<H>>,
     waiting: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl<H> Hand<H> {
-    pub(super) fn new(crew: Arc<Crew<H>>) -> Self {
-        Self { crew, waiting: None, permit: None }
+impl<H> HandlerService<H> {
+    pub(super) fn new(handlers: Arc<HandlerPool<H>>) -> Self {
+        Self { handlers, waiting: None, permit: None }
     }
 }
 
-impl<H> Service<Task<String>> for Hand<H>
+impl<H> Service<Task<String>> for HandlerService<H>
 where
     H: Fn(String) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static,
 {
@@ -121,7 +122,7 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.permit.is_none() {
-            let slots = &self.crew.slots;
+            let slots = &self.handlers.slots;
             let waiting =
                 self.waiting.get_or_insert_with(|| Arc::clone(slots).acquire_owned().map(Result::ok).boxed());
             self.permit = ready!(waiting.poll_unpin(cx));
@@ -132,8 +133,8 @@ where
 
     fn call(&mut self, task: Task<String>) -> Self::Future {
         match self.permit.take() {
-            Some(permit) => self.crew.start(task.args, permit).map(Ok).boxed(),
-            // Not called before it was ready: the entry stays unacknowledged and is handed back.
+            Some(permit) => self.handlers.start(task.args, permit).map(Ok).boxed(),
+            // Called before it was ready: the entry stays unacknowledged and is released.
             None => pending().boxed(),
         }
     }

@@ -13,7 +13,7 @@ use testkit::redis::RedisServer;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use worker::consume::{ConsumerHealth, Limits, supervise};
+use worker::consume::{ConsumerHealth, ConsumerLimits, supervise};
 
 /// The queue of these tests.
 pub(super) const QUEUE: QueueName = QueueName::Rewards;
@@ -22,12 +22,12 @@ pub(super) const KEYS: &str = "test:v1:rewards";
 /// Far longer than anything here takes on a slow machine.
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
-pub(super) struct Stage {
+pub(super) struct ConsumerHarness {
     pub(super) server: RedisServer,
     pub(super) queues: Queues,
 }
 
-impl Stage {
+impl ConsumerHarness {
     pub(super) async fn new() -> Self {
         let server = RedisServer::start().await.unwrap();
         let queues = Queues::new(&server.url(), "test").unwrap();
@@ -67,7 +67,7 @@ impl Stage {
         self.names().await.remove(0)
     }
 
-    pub(super) fn consume(&self, limits: Limits, handler: impl Into<Arc<Handler>>) -> Consumer {
+    pub(super) fn consume(&self, limits: ConsumerLimits, handler: impl Into<Arc<Handler>>) -> Consumer {
         let handler = handler.into();
         let (shutdown, stop) = watch::channel(false);
         let health = ConsumerHealth::new([QUEUE]);

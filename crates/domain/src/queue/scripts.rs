@@ -1,6 +1,6 @@
-//! The scripts of our own that stand beside the library's, and the keys they work on.
+//! Our Lua scripts that complement the library's, and the keys they work on.
 //!
-//! Keys are the library's (`apalis_redis::Config`); a test of the consumer fails when an upgrade renames one. Each
+//! The keys are the library's (`apalis_redis::Config`); a test of the consumer fails when an upgrade renames one. Each
 //! script is atomic and bounded, so a process killed between two of them leaves nothing half done.
 
 use std::sync::LazyLock;
@@ -10,31 +10,33 @@ use apalis_redis::Config;
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::{RedisResult, Script};
 
-/// How many finished entries one script call forgets: about half a millisecond of Redis.
-const SWEEP: u64 = 250;
-/// How many script calls one sweep makes of each kind of finished entries; the rest is for the next.
-const SWEEPS: usize = 200;
+/// Finished entries that one script call deletes: about half a millisecond of Redis.
+const SWEEP_CHUNK: u64 = 250;
+/// Script calls that one sweep makes for each kind of finished entries; the rest is left to the next sweep.
+const SWEEP_CALLS: usize = 200;
 
-static RING: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/ring.lua")));
+static NOTIFY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/notify.lua")));
 static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("lua/sound.lua"), include_str!("lua/release.lua"))));
-static SCRUB: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("lua/sound.lua"), include_str!("lua/scrub.lua"))));
+    LazyLock::new(|| Script::new(concat!(include_str!("lua/readable.lua"), include_str!("lua/release.lua"))));
+static DROP_UNREADABLE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(include_str!("lua/readable.lua"), include_str!("lua/drop_unreadable.lua")))
+});
 static SWEEP_FINISHED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/sweep.lua")));
-static PULSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/pulse.lua")));
+static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/heartbeat.lua")));
 
-/// The machine's clock in seconds: the library writes it into its scores, so what compares with them must read it too.
+/// The machine's clock in seconds: the library's scores are made with it, so whatever compares with them must use it too.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Makes due entries available, and rings the consumers on the channel, if there is one.
-pub(super) async fn ring(
+/// Makes due entries available, and notifies the consumers on the channel, if there is one.
+pub(super) async fn notify(
     conn: &mut impl ConnectionLike,
     keys: &Config,
     channel: Option<&str>,
 ) -> RedisResult<()> {
-    RING.key(keys.scheduled_jobs_set())
+    NOTIFY
+        .key(keys.scheduled_jobs_set())
         .key(keys.active_jobs_list())
         .arg(now())
         .arg(channel.unwrap_or_default())
@@ -42,7 +44,8 @@ pub(super) async fn ring(
         .await
 }
 
-/// Ends the named registrations, and those not heard of for an orphan window if `expired`.
+/// Ends the named registrations, and with `expired` those without a heartbeat for an orphan window. Returns how many
+/// entries wait again.
 pub(super) async fn release(
     conn: &mut impl ConnectionLike,
     keys: &Config,
@@ -63,9 +66,9 @@ pub(super) async fn release(
         .await
 }
 
-/// Drops the waiting entries that would end the worker that fetches them.
-pub(super) async fn scrub(conn: &mut impl ConnectionLike, keys: &Config) -> RedisResult<u64> {
-    SCRUB
+/// Deletes the waiting entries that would stop the worker that fetches them, and returns how many.
+pub(super) async fn drop_unreadable(conn: &mut impl ConnectionLike, keys: &Config) -> RedisResult<u64> {
+    DROP_UNREADABLE
         .key(keys.active_jobs_list())
         .key(keys.job_data_hash())
         .key(keys.job_meta_hash())
@@ -73,35 +76,35 @@ pub(super) async fn scrub(conn: &mut impl ConnectionLike, keys: &Config) -> Redi
         .await
 }
 
-/// Forgets finished entries, a piece at a time, and returns how many.
+/// Deletes finished entries chunk by chunk, and returns how many.
 pub(super) async fn sweep(conn: &mut impl ConnectionLike, keys: &Config) -> RedisResult<u64> {
-    let mut forgotten = 0;
+    let mut deleted = 0;
     for finished in [keys.done_jobs_set(), keys.dead_jobs_set()] {
-        for _ in 0..SWEEPS {
+        for _ in 0..SWEEP_CALLS {
             let count: u64 = SWEEP_FINISHED
                 .key(&finished)
                 .key(keys.job_data_hash())
                 .key(keys.job_meta_hash())
-                .arg(SWEEP)
+                .arg(SWEEP_CHUNK)
                 .invoke_async(conn)
                 .await?;
-            forgotten += count;
-            if count < SWEEP {
+            deleted += count;
+            if count < SWEEP_CHUNK {
                 break;
             }
         }
     }
-    Ok(forgotten)
+    Ok(deleted)
 }
 
-/// Renews the registration of a consumer; false if it is gone.
-pub(super) async fn pulse(
+/// Renews the registration of a consumer. Returns false if it no longer exists.
+pub(super) async fn heartbeat(
     conn: &mut impl ConnectionLike,
     keys: &Config,
     name: &str,
     ttl: u64,
 ) -> RedisResult<bool> {
-    PULSE
+    HEARTBEAT
         .key(keys.workers_set())
         .key(metadata(keys, name))
         .arg(now())
@@ -111,7 +114,7 @@ pub(super) async fn pulse(
         .await
 }
 
-/// Where the library keeps what it knows of a worker.
+/// The key of the library's metadata of a worker.
 pub(super) fn metadata(keys: &Config, name: &str) -> String {
     format!("{}:{name}", metadata_prefix(keys))
 }

@@ -1,4 +1,4 @@
-//! The consumer's connection as the consumer sees it: it counts commands, reports answers, and carries the bell.
+//! The connection of a consumer, observed: commands are counted, answers reported, and notifications kept until taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,32 +8,32 @@ use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
 use deadpool_redis::redis::{Cmd, Pipeline, RedisFuture, Value};
 use futures_util::task::AtomicWaker;
 
-/// What is known of a consumer's connection without asking Redis.
+/// What a consumer's connection is doing, known without asking Redis.
 ///
-/// The library's worker does not tell when it begins to fetch or that it has gone to rest; the commands on its
-/// connection do. A bell that rings during a fetch must be followed by another fetch, or its job waits for the interval.
+/// The library's worker does not say when it begins to fetch or when it is idle; the commands on its connection do. A
+/// notification that arrives during a fetch must be followed by another fetch, or its job waits for the polling interval.
 #[derive(Clone, Debug, Default)]
-pub struct Line(Arc<State>);
+pub struct ConnectionActivity(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    rung: AtomicBool,
+    notified: AtomicBool,
     waker: AtomicWaker,
     sent: AtomicU64,
     open: AtomicUsize,
 }
 
-impl Line {
-    /// Says that there may be something to fetch.
-    pub fn ring(&self) {
-        self.0.rung.store(true, Ordering::SeqCst);
+impl ConnectionActivity {
+    /// Reports that there may be entries to fetch.
+    pub fn notify(&self) {
+        self.0.notified.store(true, Ordering::SeqCst);
         self.0.waker.wake();
     }
 
-    /// Takes the ring, if there was one, and wakes this waker at the next.
-    pub fn take_ring(&self, waker: &Waker) -> bool {
+    /// Takes the pending notification, if any, and wakes this waker at the next one.
+    pub fn take_notification(&self, waker: &Waker) -> bool {
         self.0.waker.register(waker);
-        self.0.rung.swap(false, Ordering::SeqCst)
+        self.0.notified.swap(false, Ordering::SeqCst)
     }
 
     /// Counts a command as open until the guard is dropped.
@@ -43,39 +43,39 @@ impl Line {
         OpenCommand(self.clone())
     }
 
-    /// How many commands were sent so far.
+    /// The number of commands sent so far.
     pub fn sent(&self) -> u64 {
         self.0.sent.load(Ordering::SeqCst)
     }
 
     /// Whether no command awaits its answer.
-    pub fn at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.0.open.load(Ordering::SeqCst) == 0
     }
 }
 
-/// The connection the library's worker uses: each answer is a sign of life.
+/// The connection the library's worker uses. Each answer calls `on_answer`, which health checks count as a heartbeat.
 #[derive(Clone)]
-pub struct Tapped {
+pub struct ObservedConnection {
     conn: MultiplexedConnection,
-    line: Line,
+    activity: ConnectionActivity,
     on_answer: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl Tapped {
+impl ObservedConnection {
     pub(super) fn new(
         conn: MultiplexedConnection,
-        line: Line,
+        activity: ConnectionActivity,
         on_answer: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { conn, line, on_answer }
+        Self { conn, activity, on_answer }
     }
 }
 
-/// A command that awaits its answer; its future may also be dropped before that.
+/// A command that awaits its answer. Its future may be dropped before that.
 #[derive(Debug)]
 #[must_use]
-pub struct OpenCommand(Line);
+pub struct OpenCommand(ConnectionActivity);
 
 impl Drop for OpenCommand {
     fn drop(&mut self) {
@@ -83,10 +83,10 @@ impl Drop for OpenCommand {
     }
 }
 
-impl ConnectionLike for Tapped {
+impl ConnectionLike for ObservedConnection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let _open = self.line.command();
+            let _open = self.activity.command();
             let answer = self.conn.req_packed_command(cmd).await?;
             (self.on_answer)();
             Ok(answer)
@@ -100,7 +100,7 @@ impl ConnectionLike for Tapped {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            let _open = self.line.command();
+            let _open = self.activity.command();
             let answers = self.conn.req_packed_commands(pipeline, offset, count).await?;
             (self.on_answer)();
             Ok(answers)

@@ -1,5 +1,5 @@
--- Makes due entries available in pieces (the library does it in one unpack, which fails at about 8,000) and by the
--- pusher's clock, then rings the consumers.
+-- Makes due entries available in chunks (the library does it in one unpack, which fails at about 8,000) and by the
+-- pusher's clock, then notifies the consumers.
 -- KEYS: scheduled set, active list. ARGV: now in seconds, channel or ''.
 local due
 repeat

@@ -1,4 +1,4 @@
--- Renews a registration, and says whether there was one.
+-- Renews a registration, and returns whether there was one.
 -- KEYS: workers set, worker metadata. ARGV: now in seconds, name, seconds the metadata lives.
 if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
   return 0

@@ -1,6 +1,6 @@
--- Whether the library could read this entry. It gives up its worker over one entry it cannot read, and again each time
--- that entry comes back. Only canonical ids are sound: the library prints an id anew when it acknowledges it.
-local function sound(data, meta, id)
+-- Whether the library can read this entry. Its worker stops at an entry it cannot read, and again each time that entry
+-- comes back. Only canonical ids are readable: the library formats an id anew when it acknowledges it.
+local function readable(data, meta, id)
   if #id ~= 26 or not string.match(id, '^[0-7][0-9A-HJKMNP-TV-Z]+$') then
     return false
   end
@@ -18,7 +18,7 @@ local function sound(data, meta, id)
       or fields[3] == 'Failed' or fields[3] == 'Killed')
 end
 
--- Forgets an entry for good. PostgreSQL sends its job again.
+-- Deletes an entry for good. PostgreSQL pushes its job again.
 local function drop(data, meta, id)
   redis.pcall('HDEL', data, id)
   redis.pcall('DEL', meta .. ':' .. id)
