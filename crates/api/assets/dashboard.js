@@ -126,6 +126,11 @@ function showAccount(user) {
   fill("verified", user.email_verified ? "confirmed" : "not confirmed");
   find(".badge[data-fill=verified]").classList.add(user.email_verified ? "successful" : "pending");
   find("[data-show=unverified]").hidden = user.email_verified;
+  const bounces = user.email_bounced_at !== null;
+  find("[data-show=bounced]").hidden = !bounces;
+  find("[data-show=awaited]").hidden = bounces;
+  find("[data-action=resend]").hidden = bounces;
+  if (bounces && user.email_verified) say("email", "Mail to this address bounces. Change it, or ask your mail provider why.");
   fill("code", user.referral_code);
   find("#referral-url").value = user.referral_url;
   find("[data-action=copy]").disabled = false;
@@ -157,6 +162,36 @@ function showStats(stats) {
   );
 }
 
+// --- What asks for the password when the sign-in was long ago --------------------------------
+
+const passwordDialog = find("#password-dialog");
+const passwordForm = find("[data-form=confirm-password]");
+let hasPassword = false;
+let postponed = null;
+
+/** Runs `work`; if it wants a more recent sign-in, asks for the password and runs it again with that. */
+async function confirmed(work) {
+  try {
+    await work({});
+  } catch (failure) {
+    if (failure.code !== "recent_sign_in_needed" || !hasPassword) throw failure;
+    postponed = work;
+    passwordForm.reset();
+    passwordDialog.showModal();
+  }
+}
+
+wireForm(passwordForm, async (values) => {
+  try {
+    await postponed(values);
+  } catch (failure) {
+    if (signedOut(failure)) location.replace("/login");
+    throw failure;
+  }
+  passwordDialog.close();
+});
+find("[data-action=cancel-password]").addEventListener("click", () => passwordDialog.close());
+
 // --- Ways to sign in -------------------------------------------------------------------------
 
 /** A button that does something to the ways to sign in, and says what became of it. */
@@ -176,24 +211,26 @@ function wayButton(label, work) {
 }
 
 function identityRow(identity) {
-  const unlink = wayButton(`Remove ${identity.title}`, async () => {
-    await call("DELETE", `/api/me/identities/${identity.id}/`, undefined, session);
+  const unlink = wayButton(`Remove ${identity.title}`, () => confirmed(async (proof) => {
+    await call("DELETE", `/api/me/identities/${identity.id}/`, proof, session);
     await showIdentities();
     say("identities", `${identity.title} signs in no more.`);
-  });
+  }));
   const email = identity.email ? `, ${identity.email}` : null;
   return make("li", "", make("span", "who", identity.title), unlink, make("span", "meta", "since ", when(identity.created_at), email));
 }
 
 function linkButton(provider) {
-  return wayButton(`Link ${provider.title}`, async () => {
-    const { authorization_url: url } = await call("POST", `/api/me/identities/${provider.name}/`, { next: "/dashboard#account" }, session);
+  return wayButton(`Link ${provider.title}`, () => confirmed(async (proof) => {
+    const body = { next: "/dashboard#account", ...proof };
+    const { authorization_url: url } = await call("POST", `/api/me/identities/${provider.name}/`, body, session);
     location.assign(url);
-  });
+  }));
 }
 
 /** A field that is not asked for is not sent. */
 function askFor(password) {
+  hasPassword = password;
   for (const part of document.querySelectorAll("[data-when=password], [data-when=no-password]")) {
     part.hidden = (part.dataset.when === "password") !== password;
     for (const field of part.querySelectorAll("input")) field.disabled = part.hidden;
@@ -274,12 +311,12 @@ find("[data-action=logout]").addEventListener("click", async () => {
   }
 });
 
-const passwordForm = find("[data-form=change-password]");
-wireForm(passwordForm, async (values) => {
+const newPasswordForm = find("[data-form=change-password]");
+wireForm(newPasswordForm, async (values) => {
   await change("POST", "/api/me/password/", values);
-  passwordForm.reset();
+  newPasswordForm.reset();
   askFor(true);
-  passwordForm.closest("details").open = false;
+  newPasswordForm.closest("details").open = false;
   find("#change-password summary").focus();
   say("password", "Your password is changed. Your other devices are logged out.");
 });
@@ -301,12 +338,14 @@ wireForm(emailForm, async ({ new_email: email, password }) => {
 find("[data-action=export]").addEventListener("click", async () => {
   say("export", "");
   try {
-    const data = await call("GET", "/api/me/export/", undefined, session);
-    const link = make("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 2)], { type: "application/json" }));
-    link.download = "trellis-export.json";
-    link.click();
-    URL.revokeObjectURL(link.href);
+    await confirmed(async (proof) => {
+      const data = await call("POST", "/api/me/export/", proof, session);
+      const link = make("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify(data, null, 2)], { type: "application/json" }));
+      link.download = "trellis-export.json";
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
   } catch (failure) {
     if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
     else say("export", failureText(failure));

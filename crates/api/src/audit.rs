@@ -8,7 +8,7 @@ use domain::audit::Trace;
 
 use crate::app::State;
 use crate::client_ip;
-use crate::middleware::RequestId;
+use crate::middleware::{RequestId, context};
 use crate::problem::Problem;
 
 /// The trace of a request: its id, and a keyed hash of the client's network.
@@ -22,10 +22,12 @@ impl Traced {
         let id = RequestId::from_request(request, &mut Payload::None).into_inner()?;
         let ip = client_ip::of(request, &state.config.trusted_proxies);
         let ip_hash = client_ip::blinded_prefix(ip, &state.keys().privacy);
+        let caller = context(request).ok().and_then(|context| context.caller.get());
         Ok(Self(Trace {
             request_id: Some(id.to_string()),
             ip_hash: Some(ip_hash.to_vec()),
             is_public: client_ip::is_public(ip),
+            session_id: caller.map(|caller| caller.session_id),
         }))
     }
 }

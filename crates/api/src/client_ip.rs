@@ -77,11 +77,13 @@ pub fn blinded_prefix(ip: IpAddr, privacy: &Key) -> [u8; 32] {
 }
 
 /// Where a session comes from, as its owner sees it later: the user agent, and no more of the address than its prefix.
+/// Whether the browser is known depends on who signs in, and is for the caller to say.
 pub fn session_origin(request: &HttpRequest, trusted: &[IpNet]) -> Origin {
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Origin {
         user_agent: user_agent.unwrap_or_default().to_owned(),
         ip_prefix: prefix(of(request, trusted)).to_string(),
+        known_browser: false,
     }
 }
 

@@ -221,6 +221,7 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/me/password/", User, me::password).limited(policy::PASSWORD_CHECK),
         Row::new(post.clone(), "/api/me/email/", User, me_email::post).limited(policy::EMAIL_CHANGE),
         Row::new(get.clone(), "/api/me/export/", User, me_export::get).limited(policy::EXPORT),
+        Row::new(post.clone(), "/api/me/export/", User, me_export::post).limited(policy::EXPORT),
         Row::new(get.clone(), "/api/me/factors/", User, me_factors::get),
         Row::new(post.clone(), "/api/me/factors/totp/", User, me_factors::enrol)
             .limited(policy::PASSWORD_CHECK),

@@ -4,6 +4,7 @@
 //! its personal data replaced, because the books refer to it.
 
 mod blocking;
+mod bounce;
 mod email;
 mod email_change;
 mod mailbox;
@@ -21,12 +22,14 @@ use uuid::Uuid;
 use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx, constraint};
+use crate::notices;
 use crate::outbox::{self, Job};
 use crate::referrals;
 use crate::rewards;
 use crate::sessions;
 use crate::webhooks;
 pub use blocking::{AccountView, BlockError, Blocked, Blocking, block, find_views, unblock};
+pub use bounce::{bounced_at, record_bounce, record_delivery};
 pub use email::{Email, EmailError};
 pub(crate) use email_change::purge as purge_email_changes;
 pub use email_change::{
@@ -250,11 +253,20 @@ async fn erase(
     trace: &Trace,
 ) -> Result<Vec<Uuid>, GuardedError> {
     let ended = sessions::end_all(tx, now, user_id, None, "account_deleted").await?;
+    // Before it is removed with the sessions, and for the notice alone.
+    let place = match trace.session_id {
+        Some(id) => sessions::place(tx, id).await?,
+        None => None,
+    };
     sessions::forget_origins(tx, user_id).await?;
     audit::forget_networks(tx, user_id).await?;
     // The deletion itself is remembered without its network too.
     audit::record(tx, now, entry, &Trace { ip_hash: None, ..trace.clone() }).await?;
     let account = store::find(tx, user_id).await?.ok_or(GuardedError::Overtaken)?;
+    // The system deletes what was never confirmed or used: the address may be a stranger's.
+    if entry.actor != Actor::System {
+        notices::enqueue_deletion(tx, now, &keys.factor, &account, place, trace).await?;
+    }
     let email = Email::from_stored(account.email);
     let address_hash = mailbox::hash(keys, &email);
     crate::recovery::forget(tx, user_id).await?;

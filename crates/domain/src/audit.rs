@@ -27,6 +27,8 @@ pub struct Trace {
     /// Whether the address belongs to a network of its own, so that sharing it means something. A loopback or private
     /// address is everybody's: a proxy stands before us that is not named in `TRUSTED_PROXIES`, or nothing does.
     pub is_public: bool,
+    /// The session that acts, from whose row a notice says where it came from.
+    pub session_id: Option<Uuid>,
 }
 
 impl Trace {
@@ -215,6 +217,16 @@ pub async fn list(
 ) -> Result<Vec<SecurityEvent>, DbError> {
     let mut connection = db::get(pool).await?;
     Ok(store::list(&mut connection, filter, after, limit).await?)
+}
+
+/// Whether a user has signed in before, and never from this network while networks are kept.
+pub(crate) async fn is_new_network(
+    connection: &mut Connection,
+    user_id: Uuid,
+    network: &[u8],
+) -> Result<bool, DbError> {
+    Ok(store::has_signed_in(connection, user_id, None).await?
+        && !store::has_signed_in(connection, user_id, Some(network)).await?)
 }
 
 /// Forgets from where a user's events came.

@@ -236,6 +236,8 @@ pub struct Common {
     pub keys: Keys,
     /// How long links, sessions and tokens live.
     pub lifetimes: Lifetimes,
+    /// `SUPPORT_URL`: where people find help, in mails and pages.
+    pub support_url: Option<SupportUrl>,
     /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD` and what referrals are judged by.
     pub referrals: ReferralPolicy,
     /// `WEBHOOK_PRIVATE_NETWORKS`: where webhooks may go besides the Internet.
@@ -263,6 +265,8 @@ impl Common {
         let redis_prefix = settings.or("REDIS_PREFIX", "trellis".to_owned(), "a word");
         let keys = Keys::read(settings, env);
         let lifetimes = Lifetimes::read(settings);
+        let support_url =
+            settings.optional("SUPPORT_URL", "an address that starts with `https://` or `mailto:`");
         let referrals = ReferralPolicy::read(settings);
         let webhook_targets = webhook_targets(settings, env);
         Some(Self {
@@ -276,6 +280,7 @@ impl Common {
             redis_prefix: redis_prefix?,
             keys: keys?,
             lifetimes: lifetimes?,
+            support_url,
             referrals: referrals?,
             webhook_targets: webhook_targets?,
         })
@@ -284,6 +289,33 @@ impl Common {
     /// Whether this is a developer's machine.
     pub fn is_development(&self) -> bool {
         self.env == AppEnv::Development
+    }
+}
+
+/// Where people find help: a page (`https://..`) or a mailbox (`mailto:..`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupportUrl(String);
+
+impl SupportUrl {
+    /// The address, as a link has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SupportUrl {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let url = url::Url::parse(text).map_err(|_| ())?;
+        let has_target = match url.scheme() {
+            "https" => url.host_str().is_some(),
+            "mailto" => {
+                url.path().split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+            }
+            _ => false,
+        };
+        if has_target { Ok(Self(url.into())) } else { Err(()) }
     }
 }
 
@@ -321,6 +353,16 @@ fn public_url(settings: &mut Settings, env: Option<AppEnv>) -> Option<PublicUrl>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn support_is_a_page_or_a_mailbox() {
+        for good in ["https://trellis.example/help", "mailto:help@trellis.example"] {
+            assert_eq!(good.parse::<SupportUrl>().unwrap().as_str(), good);
+        }
+        for bad in ["", "help", "http://trellis.example", "https://", "mailto:help", "javascript:alert(1)"] {
+            assert!(bad.parse::<SupportUrl>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_public_url_is_an_origin() {

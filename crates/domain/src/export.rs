@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::audit::{self, Entry, Event, Trace};
 use crate::db::{DbError, Pool, Tx};
+use crate::notices::{self, SecurityNotice};
 
 /// The sections, by name, as one instant has them. The export itself is recorded first, and so is part of it.
 pub async fn everything_about(
@@ -20,9 +21,10 @@ pub async fn everything_about(
     user_id: Uuid,
     trace: &Trace,
 ) -> Result<Map<String, Value>, DbError> {
-    let mut connection = crate::db::get(pool).await?;
-    audit::record(&mut connection, now, Entry::own(user_id, Event::DataExported), trace).await?;
-    drop(connection);
+    let mut tx = Tx::begin(pool).await?;
+    audit::record(&mut tx, now, Entry::own(user_id, Event::DataExported), trace).await?;
+    notices::enqueue(&mut tx, SecurityNotice::DataExported, user_id, None, trace).await?;
+    tx.commit().await?;
     let mut tx = Tx::snapshot(pool).await?;
     let mut sections = Map::new();
     for (name, sql) in store::SECTIONS {

@@ -15,6 +15,7 @@ use crate::accounts::{self, Credentials, Email};
 use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::SealingKeys;
 use crate::db::{self, DbError, Pool, Tx};
+use crate::notices::{self, SecurityNotice};
 use crate::outbox::{self, Job};
 use crate::seal::{self, UnknownKey};
 use crate::sessions;
@@ -197,6 +198,8 @@ pub async fn renew_codes(
     let codes = replace_codes(&mut tx, checked.user_id, now).await?;
     let entry = Entry::own(checked.user_id, Event::RecoveryCodesRenewed).about(factor_id);
     audit::record(&mut tx, now, entry, trace).await?;
+    let notice = SecurityNotice::RecoveryCodesRenewed;
+    notices::enqueue(&mut tx, notice, checked.user_id, Some(factor_id), trace).await?;
     tx.commit().await?;
     Ok(codes)
 }

@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::{DbError, Pool};
 use crate::{
-    accounts, audit, clicks, factors, identities, moderation, outbox, recovery, referrals, sessions, webhooks,
+    accounts, audit, clicks, factors, identities, moderation, notices, outbox, recovery, referrals, sessions,
+    webhooks,
 };
 
 /// How long what has run out is kept, for questions that come late.
@@ -38,6 +39,8 @@ pub struct Purged {
     pub reports: usize,
     /// What endpoints of webhooks were told a month ago.
     pub deliveries: usize,
+    /// Addresses of deleted accounts that were kept for a day to notify them.
+    pub addresses: usize,
     /// Hashes of visitors whose salt went with them.
     pub visitors: usize,
 }
@@ -53,6 +56,7 @@ pub async fn purge(pool: &Pool, now: DateTime<Utc>) -> Result<Purged, DbError> {
     referrals::forget_networks(pool, now - NETWORKS_KEPT).await?;
     Ok(Purged {
         visitors,
+        addresses: notices::purge(pool, now).await?,
         sessions: sessions::purge(pool, before).await?,
         tokens: accounts::purge_verifications(pool, before).await?
             + accounts::purge_email_changes(pool, before).await?

@@ -16,6 +16,7 @@ use crate::accounts::{self, Credentials, Email, NewAccount, RegisterError, Regis
 use crate::audit::{self, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, QueryError, Tx, constraint};
+use crate::notices::{self, SecurityNotice};
 use crate::outbox::{self, Job};
 use crate::referrals::Claim;
 use crate::token::Digest;
@@ -309,6 +310,7 @@ pub async fn unlink(
     }
     store::delete(&mut tx, id).await?;
     audit::record(&mut tx, now, Entry::own(user_id, Event::IdentityUnlinked).about(id), trace).await?;
+    notices::enqueue(&mut tx, SecurityNotice::IdentityUnlinked, user_id, Some(id), trace).await?;
     Ok(tx.commit().await?)
 }
 

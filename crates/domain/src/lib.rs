@@ -16,6 +16,7 @@ pub mod housekeeping;
 pub mod identities;
 pub mod liveness;
 pub mod moderation;
+pub mod notices;
 pub mod outbox;
 pub mod page;
 pub mod pages;

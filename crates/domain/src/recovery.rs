@@ -29,6 +29,8 @@ pub struct ResetMail {
     pub username: String,
     /// The secret of the link.
     pub token: Token,
+    /// When the link ends.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Whose password a token sets.
@@ -116,7 +118,12 @@ pub async fn reset_mail(
     store::void_older(&mut tx, account.id, request.created_at, now).await?;
     store::mint(&mut tx, id, account.id, token.digest().as_slice()).await?;
     tx.commit().await?;
-    Ok(Some(ResetMail { address: Email::from_stored(account.email), username: account.username, token }))
+    Ok(Some(ResetMail {
+        address: Email::from_stored(account.email),
+        username: account.username,
+        token,
+        expires_at: request.expires_at,
+    }))
 }
 
 /// Whose password the token may set, without spending it.

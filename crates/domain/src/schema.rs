@@ -17,6 +17,15 @@ diesel::table! {
         blocked_at -> Nullable<Timestamptz>,
         deleted_at -> Nullable<Timestamptz>,
         leaderboard -> Bool,
+        email_bounced_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    deletion_notices (id) {
+        id -> Uuid,
+        sealed -> Binary,
+        created_at -> Timestamptz,
     }
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::accounts::Credentials;
 use crate::audit::{self, Actor, Entry, Event, Trace};
-use crate::db::{self, DbError, Pool, Tx};
+use crate::db::{self, Connection, DbError, Pool, Tx};
+use crate::notices::{self, Place, SecurityNotice};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 pub use holder::{end_one, end_others, list};
@@ -37,6 +38,8 @@ pub struct Origin {
     pub user_agent: String,
     /// The prefix of the client's address, such as `203.0.113.0/24`.
     pub ip_prefix: String,
+    /// Whether the account has signed in with this browser before.
+    pub known_browser: bool,
 }
 
 /// A session that has just started or gone on.
@@ -95,6 +98,12 @@ pub async fn start(
         .await
         .map_err(DbError::from)?;
     crate::recovery::void_all(&mut tx, now, checked.user_id).await?;
+    if let Some(network) = trace.network().filter(|_| !origin.known_browser)
+        && audit::is_new_network(&mut tx, checked.user_id, network).await?
+    {
+        let notice = SecurityNotice::NewSignIn;
+        notices::enqueue(&mut tx, notice, checked.user_id, Some(session_id), trace).await?;
+    }
     let entry = Entry::own(checked.user_id, Event::SignedIn).about(session_id);
     audit::record(&mut tx, now, entry, trace).await?;
     tx.commit().await?;
@@ -238,6 +247,13 @@ pub(crate) async fn end_all(
 /// Removes what the sessions of a user tell about where they came from.
 pub(crate) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
     Ok(store::forget_origins(tx, user_id).await?)
+}
+
+/// Where a session came from; `None` when it is gone, or that was removed.
+pub(crate) async fn place(connection: &mut Connection, id: Uuid) -> Result<Option<Place>, DbError> {
+    let found = store::origin(connection, id).await?;
+    let known = found.filter(|(user_agent, ip_prefix)| !user_agent.is_empty() || !ip_prefix.is_empty());
+    Ok(known.map(|(user_agent, ip_prefix)| Place { user_agent, ip_prefix }))
 }
 
 /// Whose session it was that ended, and when.

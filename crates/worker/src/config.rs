@@ -67,9 +67,12 @@ impl Config {
         if unverified_accounts_kept.flatten().is_some_and(|kept| kept < LEAST_KEPT) {
             settings.problem("UNVERIFIED_ACCOUNTS_KEPT", "wants 31d at least, or `0` for ever");
         }
+        let (common, mut mail) = (common?, mail?);
+        mail.account_page = common.public_url.join("/dashboard#account");
+        mail.support_url = common.support_url.as_ref().map(|url| url.as_str().to_owned());
         Some(Self {
-            common: common?,
-            mail: mail?,
+            common,
+            mail,
             metrics_addr: metrics_addr?,
             concurrency: concurrency?,
             unverified_accounts_kept: unverified_accounts_kept?,

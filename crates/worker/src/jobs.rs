@@ -10,6 +10,7 @@ pub(crate) mod webhooks;
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::db::DbError;
 use domain::outbox::{self, Claim, Job, Lease, Limits, OutboxError};
 use domain::webhooks::Announced;
@@ -23,6 +24,10 @@ use crate::context::Context;
 enum JobError {
     /// Worth another try. The text is for operators and holds no address, token or link.
     Retry(String),
+    /// Worth another try until this time, when the link of the mail ends.
+    RetryUntil(DateTime<Utc>, String),
+    /// The mail server refuses the recipient for good, which is on the account by now.
+    Bounced(String),
     /// Another try would fail too.
     Fail(String),
     /// Somebody else holds the job by now.
@@ -121,6 +126,9 @@ async fn dispatch(
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,
         Job::SendRecoveryCodeUsed { user_id } => mail::recovery_code_used(context, lease, *user_id).await,
         Job::SendIdentityLinked { identity_id } => mail::identity_linked(context, lease, *identity_id).await,
+        Job::SendSecurityNotice { notice, user_id, session_id, subject_id } => {
+            mail::security_notice(context, lease, *notice, *user_id, *session_id, *subject_id).await
+        }
         Job::Announce { event, subject_id, reason } => {
             let announced = Announced { event: *event, subject_id: *subject_id, reason: reason.as_deref() };
             webhooks::announce(context, lease, announced, request_id).await
@@ -144,6 +152,29 @@ async fn settle(
     job: &Job,
     result: Result<(), JobError>,
 ) -> &'static str {
+    let result = match result {
+        Err(JobError::RetryUntil(ends_at, error)) => {
+            let next = TimeDelta::from_std(link_backoff(lease.attempt)).unwrap_or(TimeDelta::MAX);
+            if context.clock.now() + next < ends_at {
+                Err(JobError::Retry(error))
+            } else {
+                // Nothing is left to do and nothing to alert an operator of: the link would not work any more.
+                tracing::warn!(error, "the link ends before the next attempt: the mail was not sent");
+                return match outbox::complete_alone(&context.pool, lease).await {
+                    Ok(()) => "expired",
+                    Err(_) => "lease_lost",
+                };
+            }
+        }
+        Err(JobError::Bounced(error)) => {
+            tracing::warn!(error, "the mail bounced");
+            return match outbox::complete_alone(&context.pool, lease).await {
+                Ok(()) => "bounced",
+                Err(_) => "lease_lost",
+            };
+        }
+        result => result,
+    };
     let (outcome, written) = match result {
         Ok(()) => {
             // With the id of the request in its span: whoever looks for one finds what became of it.
@@ -155,7 +186,8 @@ async fn settle(
             return "lease_lost";
         }
         Err(JobError::Retry(error)) if lease.attempt < limits.attempts => {
-            let delay = backoff(limits, lease.attempt);
+            let delay =
+                if job.carries_link() { link_backoff(lease.attempt) } else { backoff(limits, lease.attempt) };
             tracing::warn!(
                 error,
                 delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
@@ -163,7 +195,12 @@ async fn settle(
             );
             ("retry", outbox::retry(&context.pool, lease, delay, &error).await)
         }
-        Err(JobError::Retry(error) | JobError::Fail(error)) => {
+        Err(
+            JobError::Retry(error)
+            | JobError::Fail(error)
+            | JobError::RetryUntil(_, error)
+            | JobError::Bounced(error),
+        ) => {
             tracing::error!(error, "gave up");
             abandon(context, job, "its job was given up").await;
             ("dead", outbox::fail(&context.pool, lease, &error).await)
@@ -195,6 +232,17 @@ fn backoff(limits: Limits, attempt: u16) -> Duration {
     doubled.min(limits.longest_backoff).mul_f64(rand::random_range(0.75..=1.25))
 }
 
+/// The waits of mails with a link: a server that greylists takes the second or third try after 5 to 10 minutes (RFC 6647,
+/// 2.1 and 4), and the link shall arrive with most of its life left. After two hours they double to one hour.
+fn link_backoff(attempt: u16) -> Duration {
+    const FIRST_SECONDS: [u64; 6] = [5, 30, 60, 120, 180, 240];
+    const FREQUENT_ATTEMPTS: u16 = 30;
+    let first = FIRST_SECONDS.get(usize::from(attempt.saturating_sub(1))).copied();
+    let doublings = u32::from(attempt.saturating_sub(FREQUENT_ATTEMPTS)).min(4);
+    let seconds = first.unwrap_or_else(|| 300_u64.saturating_mul(1 << doublings).min(3_600));
+    Duration::from_secs(seconds).mul_f64(rand::random_range(0.9..=1.1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +256,17 @@ mod tests {
         for attempt in [20, 40, u16::MAX] {
             assert!((2_700.0..=4_500.0).contains(&seconds(attempt)), "{attempt}");
         }
+    }
+
+    /// cases/accounts 19
+    #[test]
+    fn links_survive_ten_minutes_of_greylisting() {
+        let longest = |attempts: u16| (1..=attempts).map(|n| link_backoff(n).as_secs_f64()).sum::<f64>();
+        assert!((570.0..=700.0).contains(&longest(6)), "ten minutes after the first attempt");
+        assert!(longest(7) < 1_100.0, "and within twenty");
+        let two_days = 48.0 * 3_600.0;
+        let attempts = Job::SendVerification { verification_id: Uuid::nil() }.limits().attempts;
+        assert!(longest(attempts) > two_days, "as long as the link lives");
+        assert!(link_backoff(u16::MAX).as_secs() <= 3_960);
     }
 }

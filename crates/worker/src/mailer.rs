@@ -12,6 +12,7 @@ mod server;
 mod templates;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use lettre::message::header::{ContentTransferEncoding, Header, HeaderName, HeaderValue};
@@ -23,9 +24,10 @@ use uuid::Uuid;
 pub use config::{Delivery, MailConfig, Timeouts};
 pub use failure::{Cause, Reply, SendError, Step};
 pub use server::{Encryption, Login, SmtpServer};
-pub use templates::Mail;
+pub use templates::{LinkLife, Mail};
 
 use folder::Folder;
+use templates::Frame;
 use transport::Smtp;
 
 /// The longest line that may travel unencoded (RFC 5322, 2.1.1).
@@ -64,6 +66,9 @@ impl fmt::Debug for Message<'_> {
 pub struct Mailer {
     from: Mailbox,
     transport: Transport,
+    account_page: String,
+    support_url: Option<String>,
+    notices_off: BTreeSet<&'static str>,
 }
 
 enum Transport {
@@ -86,7 +91,18 @@ impl Mailer {
             }
             Delivery::Folder(path) => Transport::Folder(Folder::new(path.clone())),
         };
-        Ok(Self { from: config.from.clone(), transport })
+        Ok(Self {
+            from: config.from.clone(),
+            transport,
+            account_page: config.account_page.clone(),
+            support_url: config.support_url.clone(),
+            notices_off: config.notices_off.clone(),
+        })
+    }
+
+    /// Whether the operator wants this mail to be sent: notices can be switched off by kind.
+    pub fn wants(&self, mail: &Mail) -> bool {
+        !self.notices_off.contains(mail.name())
     }
 
     /// Sends one mail. Over within `MailConfig::timeouts.whole`, and safe to drop half-way.
@@ -95,6 +111,7 @@ impl Mailer {
         let outcome = match &result {
             Ok(()) => "sent",
             Err(SendError::Temporary { .. }) => "temporary",
+            Err(error @ SendError::Permanent { .. }) if error.is_bounce() => "bounced",
             Err(SendError::Permanent { .. }) => "permanent",
         };
         counter!("mails_total", "kind" => message.kind.name(), "outcome" => outcome).increment(1);
@@ -124,7 +141,8 @@ impl Mailer {
         let unwritable = || SendError::at(Step::Compose, Cause::Unwritable);
         let domain = self.from.email.domain();
         let sender = self.from.name.as_deref().unwrap_or(domain);
-        let (text, html) = message.kind.render(sender).map_err(|_| unwritable())?;
+        let frame = Frame { sender, account_page: &self.account_page, support: self.support_url.as_deref() };
+        let (text, html) = message.kind.render(frame).map_err(|_| unwritable())?;
         let content = MultiPart::alternative()
             .singlepart(SinglePart::plain(body(&text)))
             .singlepart(SinglePart::html(body(&html)));

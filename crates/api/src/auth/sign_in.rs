@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Account, Credentials};
 use domain::audit::Trace;
 use domain::factors;
-use domain::sessions::{self, Started};
+use domain::sessions::{self, Origin, Started};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -78,8 +78,13 @@ pub(crate) async fn start(
     transport: Transport,
     checked: &Credentials,
 ) -> Result<HttpResponse, Problem> {
-    let origin = client_ip::session_origin(request, &state.config.trusted_proxies);
+    // A device cookie from before a new password is of no use to sign in with, and still tells that the browser is not new.
+    let known_browser = state.browser.device_user(request.headers()) == Some(checked.user_id);
+    let origin =
+        Origin { known_browser, ..client_ip::session_origin(request, &state.config.trusted_proxies) };
     let started = sessions::start(&state.pool, state.clock.now(), checked, &origin, trace).await?;
+    // Perhaps for a notice of the new browser.
+    state.wake.wake();
     tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
     let account = accounts::find(&state.pool, started.user_id).await?;
     let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;

@@ -79,6 +79,8 @@ problem_codes! {
         "Log in instead, or ask for a new password. An identity provider is linked to an account after signing in to it: by its address only when both sides have confirmed that.";
     UsernameTaken = "username_taken", CONFLICT, "This username is taken",
         "Choose another one. Names that look alike count as the same.";
+    EmailUndeliverable = "email_undeliverable", CONFLICT, "Mail to this address bounces",
+        "The mail server of the address refuses it for good, so nothing was sent. Change the address at `/api/me/email/`. A mail that arrives there clears this.";
     FactorExists = "factor_exists", CONFLICT, "There is a second factor already",
         "An account has one authenticator app at most: remove it first.";
     IdentityTaken = "identity_taken", CONFLICT, "This account at the provider belongs to somebody else here",

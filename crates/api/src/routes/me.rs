@@ -1,7 +1,9 @@
 //! `/api/me/`: the signed-in account, its name, its password, its end.
 
 use actix_web::HttpResponse;
+use chrono::{DateTime, Utc};
 use domain::accounts::{self, Password, Username};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::proof;
@@ -13,6 +15,16 @@ use crate::limits::Throttle;
 use crate::passwords;
 use crate::problem::Problem;
 use crate::reply::User;
+
+/// The account, with what its holder alone needs to know.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    #[serde(flatten)]
+    user: User,
+    /// When mail to the address last bounced: null once a mail arrives, or the address changes. While it is set, no
+    /// confirmation is sent to it.
+    email_bounced_at: Option<DateTime<Utc>>,
+}
 
 /// What may be changed.
 #[derive(ToSchema)]
@@ -52,11 +64,12 @@ pub(super) struct NewPassword {
 /// The signed-in account
 #[utoipa::path(
     get, path = "/api/me/", tag = "accounts",
-    responses((status = 200, description = "The account", body = User)),
+    responses((status = 200, description = "The account", body = Me)),
 )]
 pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, Problem> {
     let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
-    Ok(HttpResponse::Ok().json(User::new(&state, account)))
+    let email_bounced_at = account.email_bounced_at;
+    Ok(HttpResponse::Ok().json(Me { user: User::new(&state, account), email_bounced_at }))
 }
 
 /// Change the username
@@ -81,7 +94,8 @@ pub(super) async fn patch(
 
 /// Delete the account
 ///
-/// Personal data goes, sessions end, the name and the referral code are never given out again.
+/// Personal data goes, sessions end, the name and the referral code are never given out again. A notice is mailed to the
+/// address that the account had, which is kept encrypted for it, for one day at most.
 #[utoipa::path(
     delete, path = "/api/me/", tag = "accounts", request_body = Delete,
     responses((status = 202, description = "The account is deleted")),
@@ -99,6 +113,7 @@ pub(super) async fn delete(
     let checked = proof::check(&state, &throttle, caller, credentials, password).await?;
     let ended = accounts::delete(&state.pool, state.clock.now(), state.keys(), &checked, &trace).await?;
     state.sessions.forget(&ended).await;
+    state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "an account was deleted");
     let mut response = HttpResponse::Accepted();
     for cookie in state.cookies.signed_out() {

@@ -125,13 +125,28 @@ pub(super) async fn post(
     Ok(response.json(Linking { authorization_url }))
 }
 
+/// What proves that the holder asks.
+#[derive(ToSchema)]
+#[schema(as = IdentityUnlink)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Fields` reads it")]
+pub(super) struct Unlink {
+    /// Needed unless one signed in within the last ten minutes.
+    #[schema(min_length = 1, max_length = 128, format = Password)]
+    password: Option<String>,
+}
+
 /// Unlink an identity
 ///
-/// Here `identity` is the id. Refused when nobody could sign in any more.
+/// Here `identity` is the id. Refused when it is the only way to sign in. Wants the password, or a sign-in of the last ten
+/// minutes. A notice is mailed.
 #[utoipa::path(
-    delete, path = "/api/me/identities/{identity}/", tag = "accounts",
+    delete, path = "/api/me/identities/{identity}/", tag = "accounts", request_body(content = Option<Unlink>),
     params(("identity" = Uuid, Path, description = "The id")),
     responses((status = 204, description = "It signs in no more"),
+              (status = 401, description = "`invalid_credentials`", body = crate::problem::Schema,
+               content_type = "application/problem+json"),
+              (status = 403, description = "`recent_sign_in_needed`, or `csrf_failed`", body = crate::problem::Schema,
+               content_type = "application/problem+json"),
               (status = 409, description = "`last_way_in`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
@@ -140,12 +155,17 @@ pub(super) async fn delete(
     request: HttpRequest,
     Traced(trace): Traced,
     caller: Caller,
-    OptionalFields(fields): OptionalFields,
+    throttle: Throttle,
+    OptionalFields(mut fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
-    fields.finish(())?;
+    let password = fields.parse_optional("password", Password::typed);
+    let password = fields.finish(password)?;
     let id = request.match_info().get("identity").and_then(|id| Uuid::try_parse(id).ok());
     let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let credentials = proof::credentials(&state, caller).await?;
+    proof::check(&state, &throttle, caller, credentials, password).await?;
     identities::unlink(&state.pool, state.clock.now(), caller.user_id, id, &trace).await?;
+    state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "unlinked an identity");
     Ok(HttpResponse::NoContent().finish())
 }

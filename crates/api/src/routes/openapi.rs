@@ -43,7 +43,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
         register::post, register_confirm::post, login::post, login_factor::post, logout::post, token_refresh::post,
         sessions::get, sessions::delete_others, sessions::delete_one, jwks::get,
         forgot_password::post, reset_password::post, verify_email::post, verify_email::resend, me::get, me::patch,
-        me::delete, me::password, me_email::post, me_export::get, me_factors::get, me_factors::enrol,
+        me::delete, me::password, me_email::post, me_export::get, me_export::post, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,

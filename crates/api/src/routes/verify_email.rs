@@ -9,7 +9,7 @@ use crate::audit::Traced;
 use crate::auth::Caller;
 use crate::body::{Fields, OptionalFields};
 use crate::middleware::RequestId;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// The token of the mail.
 #[derive(ToSchema)]
@@ -55,10 +55,13 @@ pub(super) async fn post(
 
 /// Send the confirmation mail again
 ///
-/// Nothing is sent when the address is confirmed already, or got five in the last hour.
+/// Nothing is sent when the address is confirmed already, or got five in the last hour. An address that mail bounces from is
+/// to be changed first (`POST /api/me/email/`).
 #[utoipa::path(
     post, path = "/api/verify-email/resend/", tag = "accounts",
-    responses((status = 202, description = "Noted")),
+    responses((status = 202, description = "Noted"),
+              (status = 409, description = "`email_undeliverable`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
 )]
 pub(super) async fn resend(
     state: Shared,
@@ -67,6 +70,10 @@ pub(super) async fn resend(
     OptionalFields(fields): OptionalFields,
 ) -> Result<HttpResponse, Problem> {
     fields.finish(())?;
+    let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
+    if account.email_verified_at.is_none() && account.email_bounced_at.is_some() {
+        return Err(Problem::new(Code::EmailUndeliverable));
+    }
     accounts::request_verification(&state.pool, state.clock.now(), caller.user_id, Some(id.to_string()))
         .await?;
     state.wake.wake();

@@ -38,6 +38,7 @@ mod me_export;
 mod me_identities;
 mod me_password;
 mod moderation;
+mod notices;
 mod oauth;
 mod overload;
 mod page_cache;

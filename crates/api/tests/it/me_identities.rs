@@ -145,6 +145,28 @@ async fn a17_a_link_wants_the_password_or_a_recent_sign_in() {
     ada.post("/api/me/identities/nobody/", json!({})).await.expect(404);
 }
 
+/// cases/accounts 24
+#[tokio::test(flavor = "multi_thread")]
+async fn unlinking_wants_the_password_or_a_recent_sign_in_and_is_mailed() {
+    let provider = Provider::start().await;
+    let mut app = app(&provider).await;
+    app.start_worker();
+    let ada = app.member("ada").await;
+    provider.is_good_with(Person { email: None, username: None, ..Person::new("countess") });
+    link(&ada, &provider, "acme", json!({})).await.expect(303);
+    let linked = identities(&ada).await;
+    let bearer = Bearer::login(&app, "ada").await.client;
+    app.clock.advance(TimeDelta::minutes(11));
+    let path = format!("/api/me/identities/{}/", linked[0]["id"].as_str().unwrap());
+    let ask = async |body| bearer.delete(&path, body).await;
+    assert_eq!(ask(json!({})).await.expect(403).code(), "recent_sign_in_needed");
+    assert_eq!(ask(json!({ "password": OTHER_PASSWORD })).await.expect(401).code(), "invalid_credentials");
+    assert_eq!(ask(json!({ "x": 1 })).await.expect(422).errors(), ["/x unknown_field"]);
+    ask(json!({ "password": PASSWORD })).await.expect(204);
+    app.jobs_done().await;
+    assert_eq!(count_mails(&app, "ada@example.org", "A way to sign in to your account was removed"), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_way_in_stays() {
     let provider = Provider::start().await;

@@ -88,7 +88,12 @@ pub async fn email_change_mail(
         (None, Some(email)) => {
             let token = keys.token.token("change-email", id.as_bytes());
             store::mint(&mut tx, id, token.digest().as_slice(), now).await?;
-            Some(AddressMail::Confirm { address: Email::from_stored(email), username: found.username, token })
+            Some(AddressMail::Confirm {
+                address: Email::from_stored(email),
+                username: found.username,
+                token,
+                expires_at: found.expires_at,
+            })
         }
         (None, None) => None,
     };

@@ -31,6 +31,8 @@ pub enum AddressMail {
         username: String,
         /// The secret of the link.
         token: Token,
+        /// When the link ends.
+        expires_at: DateTime<Utc>,
     },
     /// That it has an account already.
     Taken {

@@ -30,6 +30,8 @@ pub struct Account {
     pub role: String,
     /// When the password was last set.
     pub password_changed_at: Option<DateTime<Utc>>,
+    /// When mail to the address was last refused for good.
+    pub email_bounced_at: Option<DateTime<Utc>>,
 }
 
 impl Account {
@@ -288,6 +290,34 @@ pub(super) async fn bury(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+pub(super) async fn set_bounced(
+    connection: &mut Connection,
+    email: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(users::table.filter(users::email.eq(email).and(users::deleted_at.is_null())))
+        .set(users::email_bounced_at.eq(now))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn clear_bounced(connection: &mut Connection, email: &str) -> QueryResult<()> {
+    diesel::update(users::table.filter(users::email.eq(email).and(users::email_bounced_at.is_not_null())))
+        .set(users::email_bounced_at.eq(None::<DateTime<Utc>>))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn bounced_at(
+    connection: &mut Connection,
+    email: &str,
+) -> QueryResult<Option<DateTime<Utc>>> {
+    let found = users::table.filter(users::email.eq(email)).select(users::email_bounced_at).first(connection);
+    Ok(found.await.optional()?.flatten())
 }
 
 pub(super) async fn promote(connection: &mut Connection, email: &Email) -> QueryResult<Option<Uuid>> {

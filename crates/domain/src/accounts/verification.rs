@@ -45,6 +45,8 @@ pub struct VerificationMail {
     pub username: String,
     /// The secret of the link.
     pub token: Token,
+    /// When the link ends.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Promises a confirmation mail.
@@ -92,10 +94,11 @@ pub async fn verification_mail(
     let token = key.token("verify-email", id.as_bytes());
     let mut connection = crate::db::get(pool).await?;
     let found = store::mint(&mut connection, id, token.digest().as_slice(), now).await?;
-    Ok(found.map(|(email, username)| VerificationMail {
+    Ok(found.map(|(email, username, expires_at)| VerificationMail {
         address: Email::from_stored(email),
         username,
         token,
+        expires_at,
     }))
 }
 

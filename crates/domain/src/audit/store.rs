@@ -109,6 +109,23 @@ pub(super) async fn list(
     query.load(connection).await
 }
 
+/// Whether there is a sign-in of a user, from a network if one is given.
+pub(super) async fn has_signed_in(
+    connection: &mut Connection,
+    user_id: Uuid,
+    network: Option<&[u8]>,
+) -> QueryResult<bool> {
+    let mut query = events::table
+        .filter(events::user_id.eq(user_id).and(events::event.eq(super::Event::SignedIn.as_str())))
+        .select(events::id)
+        .limit(1)
+        .into_boxed();
+    if let Some(network) = network {
+        query = query.filter(events::ip_hash.eq(network));
+    }
+    Ok(query.first::<Uuid>(connection).await.optional()?.is_some())
+}
+
 pub(super) async fn forget_networks(connection: &mut Connection, user_id: Uuid) -> QueryResult<()> {
     diesel::update(events::table.filter(events::user_id.eq(user_id).and(events::ip_hash.is_not_null())))
         .set(events::ip_hash.eq(None::<Vec<u8>>))

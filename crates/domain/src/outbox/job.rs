@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::notices::SecurityNotice;
 use crate::queue::QueueName;
 use crate::webhooks::Event;
 
@@ -91,6 +92,20 @@ pub enum Job {
         /// The row of `identities`.
         identity_id: Uuid,
     },
+    /// Mails a notice of a security event.
+    #[serde(rename = "mail.security_notice")]
+    SendSecurityNotice {
+        /// What happened.
+        notice: SecurityNotice,
+        /// Whose account.
+        user_id: Uuid,
+        /// The session that acted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_id: Option<Uuid>,
+        /// The session, identity or row of `deletion_notices` that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject_id: Option<Uuid>,
+    },
     /// Something happened that other systems may want to know: sees to it that each that listens is told.
     #[serde(rename = "event.announce")]
     Announce {
@@ -154,7 +169,8 @@ impl Job {
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
             | Self::SendRecoveryCodeUsed { .. }
-            | Self::SendIdentityLinked { .. } => QueueName::Mail,
+            | Self::SendIdentityLinked { .. }
+            | Self::SendSecurityNotice { .. } => QueueName::Mail,
             Self::Announce { .. } | Self::DeliverWebhook { .. } => QueueName::Webhooks,
             Self::ExpireReferrals {}
             | Self::ExpireAccounts {}
@@ -179,6 +195,7 @@ impl Job {
             Self::SendFactorRemoved { .. } => "mail.factor_removed",
             Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
             Self::SendIdentityLinked { .. } => "mail.identity_linked",
+            Self::SendSecurityNotice { .. } => "mail.security_notice",
             Self::Announce { .. } => "event.announce",
             Self::DeliverWebhook { .. } => "webhook.deliver",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",
@@ -188,11 +205,23 @@ impl Job {
         }
     }
 
+    /// Whether it mails a link that ends: such a mail is of use only while its link is.
+    pub fn carries_link(&self) -> bool {
+        matches!(
+            self,
+            Self::SendVerification { .. }
+                | Self::SendRegistration { .. }
+                | Self::SendEmailChange { .. }
+                | Self::SendPasswordReset { .. }
+        )
+    }
+
     /// Its limits. Mail servers and receivers of webhooks may be away for a day; a database error is either short or for good.
     pub fn limits(&self) -> Limits {
         match self.queue() {
             QueueName::Mail | QueueName::Webhooks => Limits {
-                attempts: 30,
+                // Links are mailed in shorter intervals, for as long as they live by default (48 h).
+                attempts: if self.carries_link() { 100 } else { 30 },
                 time: Duration::from_secs(25),
                 backoff: Duration::from_secs(5),
                 longest_backoff: Duration::from_secs(3_600),

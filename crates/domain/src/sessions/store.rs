@@ -274,6 +274,15 @@ pub(super) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> QueryResult<()
     Ok(())
 }
 
+pub(super) async fn origin(connection: &mut Connection, id: Uuid) -> QueryResult<Option<(String, String)>> {
+    sessions::table
+        .find(id)
+        .select((sessions::user_agent, sessions::ip_prefix))
+        .first(connection)
+        .await
+        .optional()
+}
+
 pub(super) async fn ended(
     connection: &mut Connection,
     id: Uuid,

@@ -1,14 +1,18 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::accounts::{AddressMail, Notice};
+use domain::notices::{self, SecurityNotice};
 use domain::outbox::{self, Lease};
 use domain::{accounts, factors, identities, recovery, sessions};
 use uuid::Uuid;
 
 use super::JobError;
 use crate::context::Context;
-use crate::mailer::{Mail, Message, SendError};
+use crate::mailer::{LinkLife, Mail, Message, SendError};
+
+/// How long an address that bounced is left alone by resets: the mailbox may be back after, and a mail that arrives says so.
+const BOUNCE_REST: TimeDelta = TimeDelta::hours(24);
 
 pub(super) async fn verification(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
@@ -16,21 +20,25 @@ pub(super) async fn verification(context: &Context, lease: &Lease, id: Uuid) -> 
         return done(context, lease).await;
     };
     let link = context.public_url.join(&format!("/verify-email?token={}", mail.token.expose()));
-    send(context, lease, mail.address.as_str(), Mail::Verification { username: mail.username, link }).await
+    let life = LinkLife { ends_at: mail.expires_at, written_at: now };
+    let kind = Mail::Verification { username: mail.username, link, life };
+    send_link(context, lease, mail.address.as_str(), kind, mail.expires_at).await
 }
 
 pub(super) async fn registration(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
     let mail = accounts::registration_mail(&context.pool, now, &context.keys, id).await?;
     let page = "/register/confirm";
-    address(context, lease, mail, page, |username, link| Mail::Registration { username, link }).await
+    address(context, lease, mail, page, |username, link, life| Mail::Registration { username, link, life })
+        .await
 }
 
 pub(super) async fn email_change(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
     let mail = accounts::email_change_mail(&context.pool, now, &context.keys, id).await?;
     let page = "/verify-email";
-    address(context, lease, mail, page, |username, link| Mail::EmailChange { username, link }).await
+    address(context, lease, mail, page, |username, link, life| Mail::EmailChange { username, link, life })
+        .await
 }
 
 /// Writes to an address that somebody gave: a link to confirm it, or that it has an account.
@@ -39,13 +47,14 @@ async fn address(
     lease: &Lease,
     mail: Option<AddressMail>,
     page: &str,
-    confirm: impl FnOnce(String, String) -> Mail,
+    confirm: impl FnOnce(String, String, LinkLife) -> Mail,
 ) -> Result<(), JobError> {
     match mail {
         None => done(context, lease).await,
-        Some(AddressMail::Confirm { address, username, token }) => {
+        Some(AddressMail::Confirm { address, username, token, expires_at }) => {
             let link = context.public_url.join(&format!("{page}?token={}", token.expose()));
-            send(context, lease, address.as_str(), confirm(username, link)).await
+            let life = LinkLife { ends_at: expires_at, written_at: context.clock.now() };
+            send_link(context, lease, address.as_str(), confirm(username, link, life), expires_at).await
         }
         Some(AddressMail::Taken { address, username }) => {
             let link = context.public_url.join("/login");
@@ -82,9 +91,14 @@ pub(super) async fn password_reset(context: &Context, lease: &Lease, id: Uuid) -
         return done(context, lease).await;
     };
     let link = context.public_url.join(&format!("/reset-password?token={}", mail.token.expose()));
-    let valid_for_minutes = recovery::LIFETIME_MINUTES;
-    let kind = Mail::PasswordReset { username: mail.username, link, valid_for_minutes };
-    send(context, lease, mail.address.as_str(), kind).await
+    let bounced_at = accounts::bounced_at(&context.pool, mail.address.as_str()).await?;
+    if bounced_at.is_some_and(|at| now - at < BOUNCE_REST) {
+        tracing::info!("no reset mail: the address bounced within the last day");
+        return done(context, lease).await;
+    }
+    let life = LinkLife { ends_at: mail.expires_at, written_at: now };
+    let kind = Mail::PasswordReset { username: mail.username, link, life };
+    send_link(context, lease, mail.address.as_str(), kind, mail.expires_at).await
 }
 
 pub(super) async fn password_changed(
@@ -161,13 +175,68 @@ async fn done(context: &Context, lease: &Lease) -> Result<(), JobError> {
     Ok(outbox::complete_alone(&context.pool, lease).await?)
 }
 
+/// Tells of a security event. The notice of a deletion goes to the address that the account had.
+pub(super) async fn security_notice(
+    context: &Context,
+    lease: &Lease,
+    notice: SecurityNotice,
+    user_id: Uuid,
+    session_id: Option<Uuid>,
+    subject_id: Option<Uuid>,
+) -> Result<(), JobError> {
+    let (pool, at) = (&context.pool, lease.promised_at);
+    if notice == SecurityNotice::AccountDeleted {
+        let Some(id) = subject_id else { return done(context, lease).await };
+        let (now, keys) = (context.clock.now(), &context.keys.factor);
+        let Some(to) = notices::deleted_account(pool, now, keys, id).await? else {
+            return done(context, lease).await;
+        };
+        let kind = Mail::Notice { notice, username: to.username, at, place: to.place };
+        let sent = send(context, lease, &to.email, kind).await;
+        if matches!(sent, Ok(()) | Err(JobError::Bounced(_) | JobError::Fail(_))) {
+            notices::forget_address(pool, id).await?;
+        }
+        return sent;
+    }
+    let place = match session_id {
+        Some(id) => notices::place(pool, id).await?,
+        None => None,
+    };
+    self::notice(context, lease, user_id, |username, at| Mail::Notice { notice, username, at, place }).await
+}
+
+/// As [`send`], for as long as the link of the mail works.
+async fn send_link(
+    context: &Context,
+    lease: &Lease,
+    to: &str,
+    kind: Mail,
+    ends_at: DateTime<Utc>,
+) -> Result<(), JobError> {
+    match send(context, lease, to, kind).await {
+        Err(JobError::Retry(error)) => Err(JobError::RetryUntil(ends_at, error)),
+        result => result,
+    }
+}
+
 /// A mail that was sent and not completed is sent again, with the same Message-ID.
 async fn send(context: &Context, lease: &Lease, to: &str, kind: Mail) -> Result<(), JobError> {
+    if !context.mailer.wants(&kind) {
+        return done(context, lease).await;
+    }
     match context.mailer.send(Message { to, kind, message_id: lease.id }).await {
-        Ok(()) => done(context, lease).await,
+        Ok(()) => {
+            accounts::record_delivery(&context.pool, to).await?;
+            done(context, lease).await
+        }
         Err(error @ SendError::Temporary { .. }) => {
             metrics::counter!("trellis_mail_failures_total", "class" => "temporary").increment(1);
             Err(JobError::Retry(error.to_string()))
+        }
+        Err(error) if error.is_bounce() => {
+            metrics::counter!("trellis_mail_failures_total", "class" => "bounced").increment(1);
+            accounts::record_bounce(&context.pool, context.clock.now(), to).await?;
+            Err(JobError::Bounced(error.to_string()))
         }
         Err(error @ SendError::Permanent { .. }) => {
             metrics::counter!("trellis_mail_failures_total", "class" => "permanent").increment(1);

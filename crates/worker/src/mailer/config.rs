@@ -3,6 +3,7 @@
 //! Invariant: what is built here is usable, so that a wrong setting stops the process at its start and not the first
 //! mail; and outside development no mail, login or link crosses a network in clear.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::server::{Encryption, SHAPE, SmtpServer, is_loopback, parse, tls_parameters};
+use super::templates::Mail;
 
 /// Where development keeps its mails.
 const DEVELOPMENT_FOLDER: &str = ".dev/mail";
@@ -27,6 +29,12 @@ pub struct MailConfig {
     pub delivery: Delivery,
     /// How long a server may take.
     pub timeouts: Timeouts,
+    /// Where people see their sessions and change the password. The worker takes it from `PUBLIC_URL`.
+    pub account_page: String,
+    /// Where people find help. The worker takes it from `SUPPORT_URL`.
+    pub support_url: Option<String>,
+    /// `SECURITY_NOTICES_OFF`: the notices that are not mailed.
+    pub notices_off: BTreeSet<&'static str>,
 }
 
 /// Where mail goes.
@@ -73,8 +81,29 @@ impl MailConfig {
                 .map(PathBuf::from)
                 .map(Delivery::Folder),
         };
-        Some(Self { from: from?, delivery: delivery?, timeouts: Timeouts::default() })
+        let notices_off = notices_off(settings);
+        Some(Self {
+            from: from?,
+            delivery: delivery?,
+            timeouts: Timeouts::default(),
+            account_page: String::new(),
+            support_url: None,
+            notices_off: notices_off?,
+        })
     }
+}
+
+fn notices_off(settings: &mut Settings) -> Option<BTreeSet<&'static str>> {
+    const NAME: &str = "SECURITY_NOTICES_OFF";
+    let wants = format!("a list, separated by commas, of: {}", Mail::NOTICES.join(", "));
+    let text = settings.or(NAME, String::new(), &wants)?;
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let known = names.map(|name| Mail::NOTICES.into_iter().find(|known| *known == name));
+    let all: Option<BTreeSet<&'static str>> = known.collect();
+    if all.is_none() {
+        settings.problem(NAME, &format!("wants {wants}"));
+    }
+    all
 }
 
 fn from(settings: &mut Settings, env: Option<AppEnv>) -> Option<Mailbox> {
@@ -135,6 +164,19 @@ mod tests {
         match read(env, &[FROM, ("SMTP_URL", url)])?.delivery {
             Delivery::Smtp(server) => Ok(server),
             Delivery::Folder(_) => Err("a folder".to_owned()),
+        }
+    }
+
+    /// cases/accounts 24
+    #[test]
+    fn notices_are_switched_off_by_name() {
+        assert!(read(DEVELOPMENT, &[]).unwrap().notices_off.is_empty());
+        let off =
+            read(DEVELOPMENT, &[("SECURITY_NOTICES_OFF", "new_sign_in, data_exported")]).unwrap().notices_off;
+        assert_eq!(off.into_iter().collect::<Vec<_>>(), ["data_exported", "new_sign_in"]);
+        for bad in ["all", "new_sign_in,password_reset", "verification"] {
+            let error = read(DEVELOPMENT, &[("SECURITY_NOTICES_OFF", bad)]).unwrap_err();
+            assert!(error.contains("SECURITY_NOTICES_OFF wants") && error.contains("new_sign_in"), "{error}");
         }
     }
 

@@ -165,6 +165,24 @@ impl SendError {
         cause
     }
 
+    /// Whether the server refuses the recipient for good: a bounce. The enhanced code decides where there is one (RFC 3463:
+    /// 5.1 is the address, 5.2 the mailbox), since servers also answer 550 to a sender or a content that they refuse. A
+    /// server without enhanced codes is believed at RCPT alone, for the codes that RFC 5321 has for a mailbox.
+    pub fn is_bounce(&self) -> bool {
+        let Self::Permanent { step, cause } = self else { return false };
+        match cause {
+            Cause::BadAddress => true,
+            Cause::Reply(Reply { code, enhanced: None }) => {
+                *step == Step::Recipient && matches!(code, 550 | 551 | 553)
+            }
+            // 5.1.7 and 5.1.8 are about the sender's address, 5.2.3 about the size of the mail.
+            Cause::Reply(Reply { enhanced: Some(enhanced), .. }) => {
+                matches!(enhanced, (5, 1 | 2, _)) && !matches!(enhanced, (5, 1, 7 | 8) | (5, 2, 3))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether every mail fails alike until an operator changes a setting or the server.
     pub fn needs_operator(&self) -> bool {
         match self.cause() {
@@ -245,6 +263,30 @@ mod tests {
         assert!(refused(Step::Sender, 553).needs_operator());
         assert!(!refused(Step::Recipient, 550).needs_operator());
         assert!(!refused(Step::Sender, 451).needs_operator());
+    }
+
+    /// cases/accounts 20
+    #[test]
+    fn only_refusals_of_the_recipient_are_bounces() {
+        for (step, code, enhanced, bounce) in [
+            (Step::Recipient, 550, None, true),
+            (Step::Recipient, 551, None, true),
+            (Step::Recipient, 554, None, false),
+            (Step::Recipient, 530, None, false),
+            (Step::Recipient, 450, Some((4, 2, 1)), false),
+            (Step::Recipient, 550, Some((5, 1, 1)), true),
+            (Step::Recipient, 552, Some((5, 2, 2)), true),
+            (Step::Recipient, 550, Some((5, 7, 1)), false),
+            (Step::Recipient, 553, Some((5, 1, 8)), false),
+            (Step::Sender, 550, Some((5, 1, 0)), false),
+            (Step::Body, 550, None, false),
+            (Step::Body, 550, Some((5, 1, 1)), true),
+            (Step::Body, 552, Some((5, 2, 3)), false),
+            (Step::Body, 554, Some((5, 7, 0)), false),
+        ] {
+            let error = SendError::at(step, Cause::Reply(Reply { code, enhanced }));
+            assert_eq!(error.is_bounce(), bounce, "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 
 use askama::Template;
 use chrono::{DateTime, Utc};
+use domain::notices::{Place, SecurityNotice};
 
 /// A mail, with what differs from one to the next.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Mail {
         username: String,
         /// The link that confirms.
         link: String,
+        /// How long the link works.
+        life: LinkLife,
     },
     /// Asks whoever registered to confirm the address and choose a password, which makes the account.
     Registration {
@@ -24,6 +27,8 @@ pub enum Mail {
         username: String,
         /// The link to the form.
         link: String,
+        /// How long the link works.
+        life: LinkLife,
     },
     /// Tells that the address, which somebody gave for another account, has one.
     AddressTaken {
@@ -38,6 +43,8 @@ pub enum Mail {
         username: String,
         /// The link that confirms.
         link: String,
+        /// How long the link works.
+        life: LinkLife,
     },
     /// Tells the old address that a new one was asked for.
     EmailChangeRequested {
@@ -60,7 +67,7 @@ pub enum Mail {
         /// The link to the form.
         link: String,
         /// How long the link works.
-        valid_for_minutes: u32,
+        life: LinkLife,
     },
     /// Tells that the password was changed.
     PasswordChanged {
@@ -108,9 +115,78 @@ pub enum Mail {
         /// When it was linked.
         at: DateTime<Utc>,
     },
+    /// Tells of a security event: when it happened, and from where.
+    Notice {
+        /// What happened.
+        notice: SecurityNotice,
+        /// Whom to greet.
+        username: String,
+        /// When it happened.
+        at: DateTime<Utc>,
+        /// From where, if a session did it that is still known.
+        place: Option<Place>,
+    },
+}
+
+/// How long a mailed link works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkLife {
+    /// When it ends.
+    pub ends_at: DateTime<Utc>,
+    /// When the mail is written.
+    pub written_at: DateTime<Utc>,
+}
+
+impl LinkLife {
+    /// What is left of it, in words.
+    fn words(self) -> String {
+        let minutes = (self.ends_at - self.written_at).num_seconds().saturating_add(30) / 60;
+        match minutes {
+            120.. => format!("{} hours", minutes.saturating_add(5) / 60),
+            60 => "1 hour".to_owned(),
+            1 => "1 minute".to_owned(),
+            minutes => format!("{} minutes", minutes.max(0)),
+        }
+    }
+
+    fn until(self) -> String {
+        moment(self.ends_at)
+    }
+}
+
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%-d %B %Y at %H:%M UTC").to_string()
+}
+
+/// What surrounds each mail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'a> {
+    /// What the people behind the service call it.
+    pub(super) sender: &'a str,
+    /// Where people see their sessions and change the password.
+    pub(super) account_page: &'a str,
+    /// Where people find help.
+    pub(super) support: Option<&'a str>,
 }
 
 impl Mail {
+    /// The mails that tell of a security event, by name: the operator may switch each off.
+    pub const NOTICES: [&str; 13] = [
+        "password_changed",
+        "email_change_requested",
+        "email_changed",
+        "session_reuse",
+        "factor_added",
+        "factor_removed",
+        "recovery_code_used",
+        "identity_linked",
+        "new_sign_in",
+        "account_deleted",
+        "identity_unlinked",
+        "recovery_codes_renewed",
+        "data_exported",
+    ];
+
     /// The mail's name in logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -127,6 +203,7 @@ impl Mail {
             Self::FactorRemoved { .. } => "factor_removed",
             Self::RecoveryCodeUsed { .. } => "recovery_code_used",
             Self::IdentityLinked { .. } => "identity_linked",
+            Self::Notice { notice, .. } => notice.as_str(),
         }
     }
 
@@ -146,12 +223,13 @@ impl Mail {
             Self::FactorRemoved { .. } => "The second step of your account was removed",
             Self::RecoveryCodeUsed { .. } => "A recovery code was used",
             Self::IdentityLinked { .. } => "There is a new way to sign in to your account",
+            Self::Notice { notice, .. } => subject_and_words(*notice).0,
         }
     }
 
-    /// The text and the HTML page. `sender` is what the people behind the service call it.
-    pub(super) fn render(&self, sender: &str) -> Result<(String, String), askama::Error> {
-        let letter = &self.letter(sender);
+    /// The text and the HTML page.
+    pub(super) fn render(&self, frame: Frame<'_>) -> Result<(String, String), askama::Error> {
+        let letter = &self.letter(frame);
         let title = self.subject();
         match self {
             Self::Verification { .. } => {
@@ -196,39 +274,103 @@ impl Mail {
             Self::IdentityLinked { .. } => {
                 Ok((IdentityLinkedText { letter }.render()?, IdentityLinkedHtml { title, letter }.render()?))
             }
+            Self::Notice { .. } => {
+                Ok((NoticeText { letter }.render()?, NoticeHtml { title, letter }.render()?))
+            }
         }
     }
 
-    fn letter(&self, sender: &str) -> Letter<'_> {
-        let (username, link, minutes, at) = match self {
-            Self::Verification { username, link }
-            | Self::Registration { username, link }
-            | Self::AddressTaken { username, link }
-            | Self::EmailChange { username, link } => (username, link.as_str(), 0, None),
-            Self::PasswordReset { username, link, valid_for_minutes } => {
-                (username, link.as_str(), *valid_for_minutes, None)
+    fn letter<'a>(&'a self, frame: Frame<'a>) -> Letter<'a> {
+        let mut letter = Letter {
+            sender: one_line(frame.sender),
+            account_page: frame.account_page,
+            support: frame.support.unwrap_or_default(),
+            ..Letter::default()
+        };
+        let (username, at) = match self {
+            Self::Verification { username, link, life }
+            | Self::Registration { username, link, life }
+            | Self::EmailChange { username, link, life }
+            | Self::PasswordReset { username, link, life } => {
+                letter.link = link;
+                letter.life = life.words();
+                letter.until = life.until();
+                (username, None)
+            }
+            Self::AddressTaken { username, link } => {
+                letter.link = link;
+                (username, None)
             }
             Self::PasswordChanged { username, at }
             | Self::EmailChangeRequested { username, at }
             | Self::EmailChanged { username, at }
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
-            | Self::FactorRemoved { username, at }
-            | Self::RecoveryCodeUsed { username, at, .. }
-            | Self::IdentityLinked { username, at, .. } => (username, "", 0, Some(at)),
+            | Self::FactorRemoved { username, at } => (username, Some(*at)),
+            Self::RecoveryCodeUsed { username, at, left } => {
+                letter.left = *left;
+                (username, Some(*at))
+            }
+            Self::IdentityLinked { username, provider, at } => {
+                letter.provider = one_line(provider);
+                (username, Some(*at))
+            }
+            Self::Notice { notice, username, at, place } => {
+                letter.event = subject_and_words(*notice).1;
+                letter.is_deleted = *notice == SecurityNotice::AccountDeleted;
+                letter.place = place.as_ref().map(place_words).unwrap_or_default();
+                (username, Some(*at))
+            }
         };
-        let left = if let Self::RecoveryCodeUsed { left, .. } = self { *left } else { 0 };
-        let provider = if let Self::IdentityLinked { provider, .. } = self { provider } else { "" };
-        Letter {
-            username: one_line(username),
-            sender: one_line(sender),
-            provider: one_line(provider),
-            link,
-            minutes,
-            left,
-            when: at.map(|at| at.format("%-d %B %Y at %H:%M UTC").to_string()).unwrap_or_default(),
+        letter.username = one_line(username);
+        letter.when = at.map(moment).unwrap_or_default();
+        letter
+    }
+}
+
+/// The subject of a notice, and its first sentence.
+fn subject_and_words(notice: SecurityNotice) -> (&'static str, &'static str) {
+    match notice {
+        SecurityNotice::NewSignIn => {
+            ("New sign-in to your account", "A new browser signed in to your account, from a new network.")
+        }
+        SecurityNotice::AccountDeleted => ("Your account was deleted", "Your account was deleted."),
+        SecurityNotice::IdentityUnlinked => (
+            "A way to sign in to your account was removed",
+            "An account at an identity provider can no longer sign in to yours.",
+        ),
+        SecurityNotice::RecoveryCodesRenewed => {
+            ("Your recovery codes were renewed", "New recovery codes replaced those of your account.")
+        }
+        SecurityNotice::DataExported => {
+            ("Your data was exported", "A copy of all data of your account was downloaded.")
         }
     }
+}
+
+/// Where an event came from: the family of the browser, and the prefix of the network. No more of the header is repeated,
+/// since whoever signs in chooses its words.
+fn place_words(place: &Place) -> String {
+    let family = browser_family(&place.user_agent);
+    let network: String =
+        place.ip_prefix.chars().filter(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/')).collect();
+    if network.is_empty() { family.to_owned() } else { format!("{family}, network {network}") }
+}
+
+/// The first that matches: browsers also name those they are compatible with.
+fn browser_family(user_agent: &str) -> &'static str {
+    let families = [
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("SamsungBrowser/", "Samsung Internet"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("CriOS/", "Chrome"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    let found = families.into_iter().find(|(mark, _)| user_agent.contains(mark));
+    found.map_or("another client", |(_, family)| family)
 }
 
 /// Shows the name alone: a link is as good as a password.
@@ -243,15 +385,26 @@ fn one_line(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// What the templates may use.
+/// What the templates may use; what a mail has not is empty.
+#[derive(Default)]
 struct Letter<'a> {
     username: String,
     sender: String,
     provider: String,
     link: &'a str,
-    minutes: u32,
+    /// How long the link works, in words.
+    life: String,
+    /// When the link ends.
+    until: String,
     left: i64,
+    /// When it happened: of notices alone.
     when: String,
+    /// What happened.
+    event: &'static str,
+    place: String,
+    is_deleted: bool,
+    account_page: &'a str,
+    support: &'a str,
 }
 
 macro_rules! pair {
@@ -289,6 +442,7 @@ pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html")
 pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
 pair!(RecoveryCodeUsedText, "recovery_code_used.txt", RecoveryCodeUsedHtml, "recovery_code_used.html");
 pair!(IdentityLinkedText, "identity_linked.txt", IdentityLinkedHtml, "identity_linked.html");
+pair!(NoticeText, "notice.txt", NoticeHtml, "notice.html");
 
 #[cfg(test)]
 mod tests {
@@ -299,16 +453,27 @@ mod tests {
     const LINK: &str =
         "https://trellis.example/reset-password?token=ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
 
+    const FRAME: Frame<'_> = Frame {
+        sender: "Trellis",
+        account_page: "https://trellis.example/dashboard#account",
+        support: Some("mailto:help@trellis.example"),
+    };
+
+    fn life(minutes: i64) -> LinkLife {
+        let written_at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
+        LinkLife { ends_at: written_at + chrono::TimeDelta::minutes(minutes), written_at }
+    }
+
     /// Those with a link come first.
-    fn all(username: &str) -> [Mail; 13] {
+    fn all(username: &str) -> [Mail; 18] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
-            Mail::Verification { username: username.clone(), link: link.clone() },
-            Mail::PasswordReset { username: username.clone(), link: link.clone(), valid_for_minutes: 15 },
-            Mail::Registration { username: username.clone(), link: link.clone() },
+            Mail::Verification { username: username.clone(), link: link.clone(), life: life(2_880) },
+            Mail::PasswordReset { username: username.clone(), link: link.clone(), life: life(15) },
+            Mail::Registration { username: username.clone(), link: link.clone(), life: life(60) },
             Mail::AddressTaken { username: username.clone(), link: link.clone() },
-            Mail::EmailChange { username: username.clone(), link },
+            Mail::EmailChange { username: username.clone(), link, life: life(2_880) },
             Mail::PasswordChanged { username: username.clone(), at },
             Mail::EmailChangeRequested { username: username.clone(), at },
             Mail::EmailChanged { username: username.clone(), at },
@@ -316,14 +481,65 @@ mod tests {
             Mail::FactorAdded { username: username.clone(), at },
             Mail::FactorRemoved { username: username.clone(), at },
             Mail::RecoveryCodeUsed { username: username.clone(), at, left: 9 },
-            Mail::IdentityLinked { username, provider: "GitHub".to_owned(), at },
+            Mail::IdentityLinked { username: username.clone(), provider: "GitHub".to_owned(), at },
+            notice(SecurityNotice::NewSignIn, &username),
+            notice(SecurityNotice::AccountDeleted, &username),
+            notice(SecurityNotice::IdentityUnlinked, &username),
+            notice(SecurityNotice::RecoveryCodesRenewed, &username),
+            notice(SecurityNotice::DataExported, &username),
         ]
+    }
+
+    fn notice(notice: SecurityNotice, username: &str) -> Mail {
+        let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
+        let place = Place {
+            user_agent: "Mozilla/5.0 (X11; Linux) Gecko/20100101 Firefox/140.0\r\n<b>".to_owned(),
+            ip_prefix: "203.0.113.0/24".to_owned(),
+        };
+        Mail::Notice { notice, username: username.to_owned(), at, place: Some(place) }
+    }
+
+    /// cases/accounts 19
+    #[test]
+    fn links_say_when_they_end() {
+        for (mail, words, until) in [
+            (&all("ada")[0], "for 48 hours", "4 November 2026 at 09:05 UTC"),
+            (&all("ada")[1], "for 15 minutes", "2 November 2026 at 09:20 UTC"),
+            (&all("ada")[2], "for 1 hour", "2 November 2026 at 10:05 UTC"),
+            (&all("ada")[4], "for 48 hours", "4 November 2026 at 09:05 UTC"),
+        ] {
+            let (text, html) = mail.render(FRAME).unwrap();
+            for part in [text, html] {
+                assert!(part.contains(words) && part.contains(&format!("until {until}")), "{part}");
+            }
+        }
+        assert_eq!(life(1).words(), "1 minute");
+    }
+
+    /// cases/accounts 24
+    #[test]
+    fn notices_say_where_they_come_from_and_where_to_go() {
+        for mail in all("ada").into_iter().skip(13) {
+            let (text, html) = mail.render(FRAME).unwrap();
+            for part in [&text, &html] {
+                assert!(part.contains("From: Firefox, network 203.0.113.0/24"), "{part}");
+                assert!(part.contains("mailto:help@trellis.example") && !part.contains("<b>"), "{part}");
+                let is_deleted = mail.name() == "account_deleted";
+                assert_eq!(part.contains(FRAME.account_page), !is_deleted, "{part}");
+            }
+        }
+        let names: Vec<_> = all("ada").iter().skip(5).map(Mail::name).collect();
+        let mut known = Mail::NOTICES.to_vec();
+        known.sort_unstable();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, known, "each notice can be switched off");
     }
 
     #[test]
     fn each_mail_greets_signs_and_is_readable_as_it_travels() {
         for mail in all("ada") {
-            let (text, html) = mail.render("Trellis").unwrap();
+            let (text, html) = mail.render(FRAME).unwrap();
             for part in [&text, &html] {
                 assert!(part.contains("Hello ada,") && part.contains("Trellis"), "{part}");
                 assert!(part.is_ascii(), "{part}");
@@ -338,7 +554,7 @@ mod tests {
     #[test]
     fn links_stand_alone_in_the_text_and_twice_in_the_page() {
         for mail in all("ada").into_iter().take(5) {
-            let (text, html) = mail.render("Trellis").unwrap();
+            let (text, html) = mail.render(FRAME).unwrap();
             assert_eq!(text.lines().filter(|line| *line == LINK).count(), 1, "{text}");
             assert_eq!(html.matches(&format!("href=\"{LINK}\"")).count(), 2, "{html}");
             assert!(html.contains(&format!(">{LINK}</a>")), "{html}");
@@ -346,19 +562,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_says_how_long_and_what_to_do_when_it_was_somebody_else() {
-        let (text, html) = all("ada")[1].render("Trellis").unwrap();
+    fn a_reset_says_what_to_do_when_it_was_another() {
+        let (text, html) = all("ada")[1].render(FRAME).unwrap();
         for part in [text, html] {
-            assert!(part.contains("15 minutes") && part.contains("ignore this mail"), "{part}");
+            assert!(part.contains("ignore this mail"), "{part}");
         }
-        let once = Mail::PasswordReset { username: "ada".into(), link: LINK.into(), valid_for_minutes: 1 };
-        assert!(once.render("Trellis").unwrap().0.contains("within 1 minute of"));
     }
 
     #[test]
     fn notices_say_when() {
         for mail in all("ada").into_iter().skip(5) {
-            let (text, html) = mail.render("Trellis").unwrap();
+            let (text, html) = mail.render(FRAME).unwrap();
             assert!(
                 text.contains("2 November 2026 at 09:05 UTC")
                     && html.contains("2 November 2026 at 09:05 UTC")
@@ -375,7 +589,7 @@ mod tests {
             (0, "No recovery code is left"),
         ] {
             let (text, html) =
-                Mail::RecoveryCodeUsed { username: "ada".into(), at, left }.render("Trellis").unwrap();
+                Mail::RecoveryCodeUsed { username: "ada".into(), at, left }.render(FRAME).unwrap();
             assert!(text.contains(words) && html.contains(words), "{text}{html}");
         }
     }
@@ -383,7 +597,7 @@ mod tests {
     #[test]
     fn h7_pages_escape_what_people_typed_and_fetch_nothing() {
         for mail in all("<img src=x onerror=alert(1)>\r\nBcc: eve@example.com") {
-            let (text, html) = mail.render("A & B <c>").unwrap();
+            let (text, html) = mail.render(Frame { sender: "A & B <c>", ..FRAME }).unwrap();
             assert!(!html.contains("<img") && !html.contains("<c>"), "{html}");
             assert!(text.contains("A & B <c>"), "{text}");
             assert!(!text.lines().any(|line| line.starts_with("Bcc")), "{text}");
@@ -399,7 +613,8 @@ mod tests {
             format!("{:?}", all("ada")),
             "[verification, password_reset, registration, address_taken, email_change, password_changed, \
              email_change_requested, email_changed, session_reuse, factor_added, factor_removed, \
-             recovery_code_used, identity_linked]"
+             recovery_code_used, identity_linked, new_sign_in, account_deleted, identity_unlinked, \
+             recovery_codes_renewed, data_exported]"
         );
     }
 }

@@ -48,7 +48,7 @@ async fn recheck(desk: &Desk) {
 /// Somebody signs in, as the api lets them.
 async fn sign_in(desk: &Desk, user: Uuid, place: &Place) {
     let checked = accounts::own_credentials(&desk.pool, user).await.unwrap().unwrap();
-    let origin = Origin { user_agent: String::new(), ip_prefix: String::new() };
+    let origin = Origin { user_agent: String::new(), ip_prefix: String::new(), known_browser: false };
     sessions::start(&desk.pool, desk.clock.now(), &checked, &origin, &place.trace()).await.unwrap();
 }
 

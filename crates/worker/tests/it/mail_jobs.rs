@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::notices::SecurityNotice;
 use domain::outbox::Job;
 use domain::recovery;
 use testkit::app::eventually;
@@ -17,11 +18,130 @@ async fn confirmation(desk: &Desk) -> Uuid {
     desk.id("SELECT id FROM outbox WHERE kind = 'mail.verification'").await
 }
 
+/// A notice to the only account: a mail without a link.
+async fn notice(desk: &Desk) -> Uuid {
+    let ada = desk.person("ada").await;
+    desk.run_queue("mail").await;
+    desk.promise(&Job::SendPasswordChanged { user_id: ada.id }).await
+}
+
+async fn bounced(desk: &Desk) -> bool {
+    desk.database.value("SELECT email_bounced_at IS NOT NULL FROM users").await
+}
+
+/// cases/accounts 20
+#[tokio::test]
+async fn a_bounce_flags_the_address_and_ends_the_job() {
+    let desk = Desk::new().await;
+    let job = confirmation(&desk).await;
+    desk.mail.script(Rule::reply(Step::Rcpt, 550, "5.1.1 <ada@example.org>: no such user"));
+    desk.run(job).await;
+    let row = desk.job(job).await;
+    assert!(row.done && !row.dead && row.attempts == 1, "no alert for ever: {row:?}");
+    assert!(bounced(&desk).await);
+
+    // Whatever arrives clears it.
+    desk.mail.behave();
+    let ada = desk.id("SELECT id FROM users").await;
+    let job = desk.promise(&Job::SendPasswordChanged { user_id: ada }).await;
+    desk.run(job).await;
+    assert!(desk.job(job).await.done && !bounced(&desk).await);
+}
+
+/// cases/accounts 20
+#[tokio::test]
+async fn refusals_of_us_or_the_content_are_no_bounce() {
+    for (step, code, text, dead) in [
+        (Step::Rcpt, 550, "5.7.1 relaying denied", true),
+        (Step::Rcpt, 554, "transaction failed", true),
+        (Step::EndOfData, 554, "5.7.0 spam", true),
+        (Step::Rcpt, 530, "5.7.0 authentication required", false),
+        (Step::Mail, 550, "5.1.0 sender rejected", false),
+        (Step::Rcpt, 450, "4.2.1 mailbox busy", false),
+    ] {
+        let desk = Desk::new().await;
+        let job = confirmation(&desk).await;
+        desk.mail.script(Rule::reply(step, code, text));
+        desk.run(job).await;
+        let row = desk.job(job).await;
+        assert!(!row.done && row.dead == dead, "{code} {text}: {row:?}");
+        assert!(!bounced(&desk).await, "{code} {text}");
+    }
+}
+
+/// cases/accounts 20
+#[tokio::test]
+async fn a_bounced_address_is_tried_again_by_a_reset_once_a_day() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    desk.run_queue("mail").await;
+    let refusal = || Rule::reply(Step::Rcpt, 550, "5.1.1 no such user").times(1);
+    let ask = async || {
+        recovery::request(&desk.pool, desk.clock.now(), &"ada@example.org".parse_email(), None)
+            .await
+            .unwrap();
+        desk.run_queue("mail").await;
+    };
+    desk.mail.script(refusal());
+    ask().await;
+    assert!(bounced(&desk).await);
+    let before = desk.mail.mails().len();
+    ask().await;
+    assert_eq!(desk.mail.mails().len(), before, "not again within the day");
+    desk.clock.advance(chrono::TimeDelta::hours(25));
+    ask().await;
+    assert_eq!(desk.mail.mails().len(), before + 1);
+    assert!(!bounced(&desk).await, "the mailbox is back");
+
+    // Another address starts unflagged, whichever statement sets it.
+    desk.sql("UPDATE users SET email_bounced_at = now()").await;
+    desk.sql(&format!("UPDATE users SET email = 'new@example.org' WHERE id = '{}'", ada.id)).await;
+    assert!(!bounced(&desk).await);
+}
+
+/// cases/accounts 19
+#[tokio::test]
+async fn a_link_arrives_after_greylisting_with_most_of_its_life_left() {
+    let desk = Desk::new().await;
+    let job = confirmation(&desk).await;
+    desk.mail.script(Rule::reply(Step::Rcpt, 451, "4.7.1 greylisted"));
+    for (attempt, gap) in (1..).zip([5.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 300.0]) {
+        desk.run(job).await;
+        let row = desk.job(job).await;
+        assert!(row.attempts == attempt && !row.dead && !row.done, "{row:?}");
+        assert!((gap * 0.9 - 3.0..=gap * 1.1).contains(&row.waits), "attempt {attempt}: {row:?}");
+        desk.let_leases_end().await;
+    }
+    desk.mail.behave();
+    desk.run(job).await;
+    assert!(desk.job(job).await.done);
+    let mail = desk.mail.mails().pop().unwrap();
+    assert!(
+        mail.text.contains("It works once, for 48 hours: until ") && mail.text.contains(" UTC."),
+        "{}",
+        mail.text
+    );
+}
+
+/// cases/accounts 19
+#[tokio::test]
+async fn a_link_is_not_mailed_beyond_its_end() {
+    let desk = Desk::new().await;
+    let job = confirmation(&desk).await;
+    desk.mail.script(Rule::reply(Step::Rcpt, 451, "4.7.1 greylisted"));
+    desk.clock.advance(chrono::TimeDelta::hours(48) - chrono::TimeDelta::minutes(3));
+    desk.sql("UPDATE outbox SET attempts = 9").await;
+    desk.run(job).await;
+    let row = desk.job(job).await;
+    assert!(row.done && !row.dead, "the next attempt would come after the end: {row:?}");
+    assert_eq!(desk.mail.misbehaved(), 1);
+}
+
 #[tokio::test]
 async fn q10_a_permanent_refusal_stops_at_once() {
     let desk = Desk::new().await;
     let job = confirmation(&desk).await;
-    desk.mail.script(Rule::reply(Step::Rcpt, 550, "5.1.1 <ada@example.org>: no such user"));
+    desk.mail.script(Rule::reply(Step::Rcpt, 550, "5.7.1 <ada@example.org>: not from you"));
     desk.run(job).await;
     let row = desk.job(job).await;
     assert!(row.dead && row.attempts == 1, "{row:?}");
@@ -35,7 +155,7 @@ async fn q10_a_permanent_refusal_stops_at_once() {
 #[tokio::test]
 async fn q10_a_temporary_refusal_is_tried_again_after_growing_gaps() {
     let desk = Desk::new().await;
-    let job = confirmation(&desk).await;
+    let job = notice(&desk).await;
     desk.mail.script(Rule::reply(Step::Rcpt, 451, "4.7.1 <ada@example.org>: greylisted"));
     for (attempt, gap) in (1..).zip([5.0, 10.0, 20.0, 40.0, 80.0]) {
         desk.run(job).await;
@@ -53,14 +173,14 @@ async fn q10_a_temporary_refusal_is_tried_again_after_growing_gaps() {
     let row = desk.job(job).await;
     assert!(row.done && row.attempts == 6 && row.last_error.is_empty(), "{row:?}");
     let mails = desk.mail.mails();
-    assert_eq!(mails.len(), 1);
-    assert_eq!(mails[0].message_id.split('@').next().unwrap(), job.to_string(), "the id of the promise");
+    assert_eq!(mails.len(), 2, "the confirmation, and the notice once");
+    assert_eq!(mails[1].message_id.split('@').next().unwrap(), job.to_string(), "the id of the promise");
 }
 
 #[tokio::test]
 async fn q10_the_attempts_have_an_end() {
     let desk = Desk::new().await;
-    let job = confirmation(&desk).await;
+    let job = notice(&desk).await;
     desk.mail.script(Rule::reply(Step::Rcpt, 451, "4.3.0 not now"));
     desk.sql("UPDATE outbox SET attempts = 29").await;
     desk.run(job).await;
@@ -166,6 +286,8 @@ async fn mails_to_nobody_are_done_without_a_mail() {
     let desk = Desk::new().await;
     let ada = desk.person("ada").await;
     desk.delete(ada.id).await;
+    // Of the deletion there is a notice.
+    desk.sql("DELETE FROM outbox; DELETE FROM deletion_notices").await;
     let nobody = Uuid::now_v7();
     for job in [
         Job::SendPasswordChanged { user_id: ada.id },
@@ -176,6 +298,8 @@ async fn mails_to_nobody_are_done_without_a_mail() {
         Job::SendFactorAdded { user_id: ada.id },
         Job::SendFactorRemoved { user_id: nobody },
         Job::SendRecoveryCodeUsed { user_id: nobody },
+        security_notice(SecurityNotice::DataExported, ada.id),
+        security_notice(SecurityNotice::AccountDeleted, ada.id),
     ] {
         let id = desk.promise(&job).await;
         desk.run(id).await;
@@ -183,6 +307,62 @@ async fn mails_to_nobody_are_done_without_a_mail() {
     }
     desk.run_queue("mail").await;
     assert_eq!(desk.mail.connections(), 0);
+}
+
+fn security_notice(notice: SecurityNotice, user_id: Uuid) -> Job {
+    Job::SendSecurityNotice { notice, user_id, session_id: None, subject_id: None }
+}
+
+/// cases/accounts 24
+#[tokio::test]
+async fn a_deletion_is_mailed_and_its_address_kept_for_that_alone() {
+    let desk = Desk::new().await;
+    let ada = desk.person("ada").await;
+    desk.run_queue("mail").await;
+    desk.delete(ada.id).await;
+    let rows: String =
+        desk.database.value("SELECT string_agg(encode(sealed, 'escape'), ' ') FROM deletion_notices").await;
+    assert!(!rows.contains("example.org"), "encrypted: {rows}");
+    desk.run_queue("mail").await;
+    let mail = desk.mail.mails().pop().unwrap();
+    assert_eq!(
+        (mail.to.as_slice(), mail.subject.as_str()),
+        (&["ada@example.org".to_owned()][..], "Your account was deleted")
+    );
+    assert_eq!(desk.count("deletion_notices").await, 0);
+
+    // A mail that does not leave within a day is given up, and the address goes.
+    let eve = desk.person("eve").await;
+    desk.run_queue("mail").await;
+    desk.delete(eve.id).await;
+    desk.clock.advance(chrono::TimeDelta::hours(25));
+    domain::housekeeping::purge(&desk.pool, desk.clock.now()).await.unwrap();
+    assert_eq!(desk.count("deletion_notices").await, 0);
+    let before = desk.mail.mails().len();
+    desk.run_queue("mail").await;
+    assert_eq!(desk.mail.mails().len(), before);
+    assert_eq!(desk.count("outbox WHERE dead_at IS NOT NULL").await, 0);
+}
+
+/// cases/accounts 24
+#[tokio::test]
+async fn an_operator_may_switch_a_notice_off() {
+    let desk = Desk::with(|settings| {
+        settings.set("SECURITY_NOTICES_OFF", "data_exported").set("SUPPORT_URL", "mailto:help@trellis.test");
+    })
+    .await;
+    let ada = desk.person("ada").await;
+    desk.run_queue("mail").await;
+    for notice in [SecurityNotice::DataExported, SecurityNotice::RecoveryCodesRenewed] {
+        let job = desk.promise(&security_notice(notice, ada.id)).await;
+        desk.run(job).await;
+        assert!(desk.job(job).await.done);
+    }
+    let mails = desk.mail.mails();
+    let subjects: Vec<_> = mails.iter().map(|mail| mail.subject.as_str()).collect();
+    assert_eq!(subjects[1..], ["Your recovery codes were renewed"]);
+    let text = &mails[1].text;
+    assert!(text.contains("mailto:help@trellis.test") && text.contains("/dashboard#account"), "{text}");
 }
 
 /// It tells of what happened then, however late it is sent.

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use domain::config::{AppEnv, Settings};
 use testkit::smtp::SmtpSink;
 use uuid::Uuid;
-use worker::mailer::{Mail, MailConfig, Mailer, Message, SendError, Timeouts};
+use worker::mailer::{LinkLife, Mail, MailConfig, Mailer, Message, SendError, Timeouts};
 
 const ADDRESS: &str = "ada.canary@example.com";
 const TOKEN: &str = "ZrYm0Vh3bT4q6eFf8nX1oKuP9sD2wLc7GjAiRtEyQxU";
@@ -45,7 +45,8 @@ fn link(path: &str) -> String {
 }
 
 fn reset() -> Mail {
-    Mail::PasswordReset { username: "ada".to_owned(), link: link("reset-password"), valid_for_minutes: 15 }
+    let life = LinkLife { ends_at: at() + chrono::TimeDelta::minutes(15), written_at: at() };
+    Mail::PasswordReset { username: "ada".to_owned(), link: link("reset-password"), life }
 }
 
 fn at() -> DateTime<Utc> {

@@ -117,7 +117,11 @@ async fn s3_a_sign_in_that_is_under_way_when_the_factor_is_added_has_to_start_ov
     let checked = domain::accounts::credentials(&app.database.pool(1), "ada").await.unwrap().unwrap();
     testkit::authenticator::enrol(&app, &ada, PASSWORD).await;
     // Its password was checked before; the factor is there by the time its session would start.
-    let origin = domain::sessions::Origin { user_agent: String::new(), ip_prefix: String::new() };
+    let origin = domain::sessions::Origin {
+        user_agent: String::new(),
+        ip_prefix: String::new(),
+        known_browser: false,
+    };
     let trace = domain::audit::Trace::default();
     let started =
         domain::sessions::start(&app.database.pool(1), app.clock.now(), &checked, &origin, &trace).await;

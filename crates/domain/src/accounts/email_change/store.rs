@@ -27,6 +27,7 @@ pub(super) struct Found {
     pub(super) holder_id: Option<Uuid>,
     pub(super) address_hash: Vec<u8>,
     pub(super) username: String,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 #[derive(Queryable)]
@@ -74,7 +75,13 @@ pub(super) async fn find_open(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Quer
     changes::table
         .inner_join(users::table.on(users::id.eq(changes::user_id)))
         .filter(changes::id.eq(id).and(changes::closed_at.is_null()).and(changes::expires_at.gt(now)))
-        .select((changes::new_email, changes::holder_id, changes::address_hash, users::username))
+        .select((
+            changes::new_email,
+            changes::holder_id,
+            changes::address_hash,
+            users::username,
+            changes::expires_at,
+        ))
         .first(&mut **tx)
         .await
         .optional()

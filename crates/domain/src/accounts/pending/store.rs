@@ -30,6 +30,7 @@ pub(super) struct Found {
     pub(super) holder_id: Option<Uuid>,
     pub(super) username: String,
     pub(super) address_hash: Vec<u8>,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 /// Gives a name free that nobody waits for any more, or that the same person asks for again.
@@ -66,7 +67,13 @@ pub(super) async fn keeps_name(tx: &mut Tx, key: &str, now: DateTime<Utc>) -> Qu
 pub(super) async fn find_open(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<Option<Found>> {
     pending::table
         .filter(pending::id.eq(id).and(pending::closed_at.is_null()).and(pending::expires_at.gt(now)))
-        .select((pending::email, pending::holder_id, pending::username, pending::address_hash))
+        .select((
+            pending::email,
+            pending::holder_id,
+            pending::username,
+            pending::address_hash,
+            pending::expires_at,
+        ))
         .first(&mut **tx)
         .await
         .optional()

@@ -44,8 +44,8 @@ pub(super) async fn mint(
     id: Uuid,
     digest: &[u8],
     now: DateTime<Utc>,
-) -> QueryResult<Option<(String, String)>> {
-    let user: Option<(Uuid, String)> = diesel::update(verifications::table)
+) -> QueryResult<Option<(String, String, DateTime<Utc>)>> {
+    let user: Option<(Uuid, String, DateTime<Utc>)> = diesel::update(verifications::table)
         .filter(
             verifications::id
                 .eq(id)
@@ -53,18 +53,18 @@ pub(super) async fn mint(
                 .and(verifications::expires_at.gt(now)),
         )
         .set(verifications::token_hash.eq(digest))
-        .returning((verifications::user_id, verifications::email))
+        .returning((verifications::user_id, verifications::email, verifications::expires_at))
         .get_result(connection)
         .await
         .optional()?;
-    let Some((user_id, email)) = user else { return Ok(None) };
+    let Some((user_id, email, expires_at)) = user else { return Ok(None) };
     let username = users::table
         .filter(users::id.eq(user_id).and(users::email.eq(&email)).and(users::email_verified_at.is_null()))
         .select(users::username)
         .first(connection)
         .await
         .optional()?;
-    Ok(username.map(|username| (email, username)))
+    Ok(username.map(|username| (email, username, expires_at)))
 }
 
 /// Whose token it is, spent or not.
