@@ -1,12 +1,13 @@
 //! `api admin`: what a programme manager does, from the command line. The record names the operator.
 #![allow(clippy::print_stdout, reason = "the answers of the commands")]
 
+mod accounts;
 mod lists;
 mod moderation;
 
 use api::config::Config;
 use clap::Subcommand;
-use domain::accounts::{self, Blocking, Email};
+use domain::accounts::{Blocking, Email};
 use domain::audit::{Actor, Trace};
 use domain::clock::Clock;
 use domain::config::Settings;
@@ -16,6 +17,7 @@ use domain::referrals::{self, Ruling, Verdict};
 use domain::rewards::{self, Adjustment, Amount};
 use uuid::Uuid;
 
+use accounts::Accounts;
 use lists::Lists;
 use moderation::Moderation;
 
@@ -39,10 +41,13 @@ pub(crate) enum Admin {
     Reject(Decision),
     /// Takes a successful referral back, with what it earned as far as it was not spent.
     Reverse(Decision),
-    /// Keeps an account out: its sessions end, its code brings nobody, its referrals wait.
+    /// Keeps an account out: its sessions end, its code brings nobody, its referrals wait. Its holder is mailed the reason, and
+    /// reads it at sign-in.
     Block(Account),
     /// Lets an account in again.
     Unblock(Account),
+    #[command(flatten)]
+    Accounts(Accounts),
     #[command(flatten)]
     Lists(Lists),
     #[command(flatten)]
@@ -99,15 +104,16 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
         Admin::Reject(decision) => decide(&config, &pool, &decision, Verdict::Reject).await,
         Admin::Reverse(decision) => decide(&config, &pool, &decision, Verdict::Reverse).await,
         Admin::Block(account) => {
-            let blocked = accounts::block(&pool, now(), account.blocking(), &Trace::default()).await?;
+            let blocked = domain::accounts::block(&pool, now(), account.blocking(), &Trace::default()).await?;
             println!("{}", if blocked.changed { "done" } else { "it was blocked before" });
             Ok(())
         }
         Admin::Unblock(account) => {
-            let unblocked = accounts::unblock(&pool, now(), account.blocking(), &Trace::default()).await?;
+            let unblocked = domain::accounts::unblock(&pool, now(), account.blocking(), &Trace::default()).await?;
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
+        Admin::Accounts(command) => accounts::run(&config, &pool, now(), &command).await,
         Admin::Lists(command) => lists::run(&pool, &command).await,
         Admin::Moderation(command) => moderation::run(&pool, now(), &command).await,
         Admin::Adjust(command) => adjust(&pool, &command).await,
@@ -131,7 +137,7 @@ impl Account {
 
 async fn promote(pool: &Pool, email: &str) -> anyhow::Result<()> {
     let email = Email::parse(email)?;
-    anyhow::ensure!(accounts::promote(pool, now(), &email).await?, "no live account has this address");
+    anyhow::ensure!(domain::accounts::promote(pool, now(), &email).await?, "no live account has this address");
     println!("done: from the next request on");
     Ok(())
 }

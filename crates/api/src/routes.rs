@@ -6,6 +6,7 @@
 
 pub mod health;
 
+mod admin_accounts;
 mod admin_pages;
 mod admin_referrals;
 mod admin_reports;
@@ -245,6 +246,13 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/admin/referrals/{id}/reject/", Manager, admin_referrals::reject),
         Row::new(post.clone(), "/api/admin/referrals/{id}/reverse/", Manager, admin_referrals::reverse),
         Row::new(get.clone(), "/api/admin/users/", Manager, admin_users::get),
+        Row::new(get.clone(), "/api/admin/users/{id}/", Manager, admin_accounts::get),
+        Row::new(get.clone(), "/api/admin/users/{id}/export/", Manager, admin_accounts::export),
+        Row::new(post.clone(), "/api/admin/users/{id}/demote/", Manager, admin_accounts::demote),
+        Row::new(post.clone(), "/api/admin/users/{id}/end-sessions/", Manager, admin_accounts::end_sessions),
+        Row::new(post.clone(), "/api/admin/users/{id}/delete/", Manager, admin_accounts::delete),
+        Row::new(post.clone(), "/api/admin/users/{id}/confirm-email/", Manager, admin_accounts::confirm_email),
+        Row::new(post.clone(), "/api/admin/users/{id}/email/", Manager, admin_accounts::email),
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),
         Row::new(post.clone(), "/api/admin/users/{id}/adjust/", Manager, admin_users::adjust),

@@ -8,6 +8,7 @@ mod bounce;
 mod email;
 mod email_change;
 mod mailbox;
+mod operators;
 mod password;
 mod pending;
 mod registration;
@@ -28,7 +29,9 @@ use crate::referrals;
 use crate::rewards;
 use crate::sessions;
 use crate::webhooks;
-pub use blocking::{AccountView, BlockError, Blocked, Blocking, block, find_views, unblock};
+pub use blocking::{
+    AccountView, BlockError, BlockNotice, Blocked, Blocking, Find, block, block_notice, find_views, unblock,
+};
 pub use bounce::{bounced_at, record_bounce, record_delivery};
 pub use email::{Email, EmailError};
 pub(crate) use email_change::purge as purge_email_changes;
@@ -36,6 +39,10 @@ pub use email_change::{
     Notice, confirm_email_change, email_change_mail, email_change_notice, request_email_change,
 };
 pub use mailbox::AddressMail;
+pub use operators::{
+    Intervened, Intervention, OperatorError, SignInState, confirm_email, correct_email, delete_as_operator,
+    demote, end_sessions, export_as_operator, sign_in_state,
+};
 pub use password::{Password, PasswordError};
 pub(crate) use pending::purge as purge_pending;
 pub use pending::{
@@ -63,10 +70,12 @@ pub struct Credentials {
     pub password_hash: Option<String>,
     /// A session may start only while the account is still of this epoch.
     pub session_epoch: i32,
+    /// Whether the account is blocked: then a full proof is answered with the block, and no session starts.
+    pub is_blocked: bool,
 }
 
 /// The credentials of the account that `identifier` names, an e-mail address or a username. `None` for nobody, also when
-/// the text can be neither, or the account is deleted or blocked.
+/// the text can be neither, or the account is deleted. A blocked account has them: only its holder learns of the block.
 pub async fn credentials(pool: &Pool, identifier: &str) -> Result<Option<Credentials>, DbError> {
     let mut connection = db::get(pool).await?;
     if identifier.contains('@') {
@@ -81,6 +90,20 @@ pub async fn credentials(pool: &Pool, identifier: &str) -> Result<Option<Credent
 pub async fn own_credentials(pool: &Pool, user_id: Uuid) -> Result<Option<Credentials>, DbError> {
     let mut connection = db::get(pool).await?;
     Ok(store::credentials_by_id(&mut connection, user_id).await?)
+}
+
+/// As [`own_credentials`], of a blocked account too: for a sign-in that is under way.
+pub async fn credentials_of(pool: &Pool, user_id: Uuid) -> Result<Option<Credentials>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::credentials_if_blocked_too(&mut connection, user_id).await?)
+}
+
+/// As [`credentials_of`], inside a transaction.
+pub(crate) async fn credentials_if_blocked_too(
+    tx: &mut Tx,
+    user_id: Uuid,
+) -> Result<Option<Credentials>, DbError> {
+    Ok(store::credentials_if_blocked_too(tx, user_id).await?)
 }
 
 /// The credentials of a live account, inside a transaction.

@@ -95,7 +95,7 @@ events! {
     SignedIn = "signed_in", "A session started.";
     SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";
     SignedOut = "signed_out", "A session was ended by its holder.";
-    SessionsEnded = "sessions_ended", "All sessions but the present one were ended by their holder.";
+    SessionsEnded = "sessions_ended", "All sessions were ended: by their holder, who keeps the present one, or by a manager or operator.";
     RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
     PasswordChanged = "password_changed", "The password was changed with the old one.";
     PasswordReset = "password_reset", "The password was set by a mailed link.";
@@ -110,6 +110,7 @@ events! {
     RewardRulesChanged = "reward_rules_changed", "The rules of rewards were replaced.";
     DiscountRedeemed = "discount_redeemed", "A coupon was used.";
     RoleGranted = "role_granted", "The account became a programme manager's.";
+    RoleRevoked = "role_revoked", "The account is no longer a programme manager's.";
     AccountBlocked = "account_blocked", "The account was blocked, and its sessions ended.";
     AccountUnblocked = "account_unblocked", "The account was let in again.";
     CreditsAdjusted = "credits_adjusted", "Credits were given or taken.";

@@ -286,6 +286,12 @@ impl Common {
         })
     }
 
+    /// `SUPPORT_URL` as people read it: an e-mail address without its scheme.
+    pub fn contact(&self) -> Option<&str> {
+        let url = self.support_url.as_ref().map(SupportUrl::as_str)?;
+        Some(url.strip_prefix("mailto:").unwrap_or(url))
+    }
+
     /// Whether this is a developer's machine.
     pub fn is_development(&self) -> bool {
         self.env == AppEnv::Development

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::audit::{self, Entry, Event, Trace};
+use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{DbError, Pool, Tx};
 use crate::notices::{self, SecurityNotice};
 
@@ -21,9 +21,22 @@ pub async fn everything_about(
     user_id: Uuid,
     trace: &Trace,
 ) -> Result<Map<String, Value>, DbError> {
+    handed_out(pool, now, user_id, Entry::own(user_id, Event::DataExported), trace).await
+}
+
+/// As [`everything_about`]; `entry` says who asked for it. Only its holder is sent a notice.
+pub(crate) async fn handed_out(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    entry: Entry<'_>,
+    trace: &Trace,
+) -> Result<Map<String, Value>, DbError> {
     let mut tx = Tx::begin(pool).await?;
-    audit::record(&mut tx, now, Entry::own(user_id, Event::DataExported), trace).await?;
-    notices::enqueue(&mut tx, SecurityNotice::DataExported, user_id, None, trace).await?;
+    audit::record(&mut tx, now, entry, trace).await?;
+    if matches!(entry.actor, Actor::Account(_)) {
+        notices::enqueue(&mut tx, SecurityNotice::DataExported, user_id, None, trace).await?;
+    }
     tx.commit().await?;
     let mut tx = Tx::snapshot(pool).await?;
     let mut sections = Map::new();

@@ -159,7 +159,8 @@ async fn find(
         if store::find(tx, &profile.issuer, &profile.subject).await? != Some((id, user_id)) {
             return Err(Miss::Race(IdentityError::Refused));
         }
-        let credentials = accounts::credentials_in(tx, user_id).await?.ok_or(IdentityError::Refused)?;
+        let credentials = accounts::credentials_if_blocked_too(tx, user_id).await?;
+        let credentials = credentials.ok_or(IdentityError::Refused)?;
         store::touch(tx, id, now).await?;
         audit::record(tx, now, Entry::own(user_id, Event::ProviderVouched).about(id), trace).await?;
         return Ok(Some(credentials));

@@ -3,6 +3,7 @@
 //! The request only writes a row: it looks nobody up, so the known and the unknown address cost the same. The worker finds
 //! the account, mints the token and removes the address from the row.
 
+mod blocked;
 mod store;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +14,7 @@ use crate::audit::{Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
+pub use blocked::blocked_mail;
 
 /// How long a link works, from the request, in minutes.
 pub const LIFETIME_MINUTES: u32 = 15;

@@ -18,6 +18,7 @@ diesel::table! {
         deleted_at -> Nullable<Timestamptz>,
         leaderboard -> Bool,
         email_bounced_at -> Nullable<Timestamptz>,
+        blocked_reason -> Nullable<Text>,
     }
 }
 

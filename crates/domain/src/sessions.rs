@@ -80,7 +80,10 @@ pub async fn start(
     let user_agent: String = origin.user_agent.chars().take(LONGEST_USER_AGENT).collect();
     let expires_at = now + LIFETIME;
     let mut tx = Tx::begin(pool).await?;
-    if crate::accounts::lock_shared(&mut tx, checked.user_id).await? != Some(checked.session_epoch) {
+    // A block raises the epoch: whoever was not blocked at the check, and is of the same epoch, is not blocked now.
+    if checked.is_blocked
+        || crate::accounts::lock_shared(&mut tx, checked.user_id).await? != Some(checked.session_epoch)
+    {
         return Err(StartError::Overtaken);
     }
     let row = store::NewSession {

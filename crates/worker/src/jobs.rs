@@ -129,6 +129,8 @@ async fn dispatch(
         Job::SendSecurityNotice { notice, user_id, session_id, subject_id } => {
             mail::security_notice(context, lease, *notice, *user_id, *session_id, *subject_id).await
         }
+        Job::SendAccountBlocked { user_id } => mail::account_blocked(context, lease, *user_id).await,
+        Job::SendAccountUnblocked { user_id } => mail::account_unblocked(context, lease, *user_id).await,
         Job::Announce { event, subject_id, reason } => {
             let announced = Announced { event: *event, subject_id: *subject_id, reason: reason.as_deref() };
             webhooks::announce(context, lease, announced, request_id).await

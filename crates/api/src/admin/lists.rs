@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
-use domain::accounts::{self, AccountView};
+use domain::accounts::{self, AccountView, Email, Find};
 use domain::audit::{self, Event, Filter, SecurityEvent};
 use domain::db::Pool;
 use domain::referrals::{self, ReferralStatus, Reviewed, Search, Side};
@@ -40,6 +40,9 @@ pub(crate) struct Users {
     /// An id, a referral code, or the beginning of a username.
     #[arg(long)]
     search: Option<String>,
+    /// The whole e-mail address of an account; a part of one finds nothing.
+    #[arg(long, value_parser = Email::parse)]
+    email: Option<Email>,
     #[command(flatten)]
     limit: Limit,
 }
@@ -86,8 +89,9 @@ pub(super) async fn run(pool: &Pool, command: &Lists) -> anyhow::Result<()> {
                 println!("{}", referral(&row));
             }
         }
-        Lists::Users(Users { search, limit }) => {
-            for row in accounts::find_views(pool, search.as_deref(), None, limit.lines).await? {
+        Lists::Users(Users { search, email, limit }) => {
+            let find = Find { text: search.as_deref(), email: email.as_ref() };
+            for row in accounts::find_views(pool, find, None, limit.lines).await? {
                 println!("{}", account(&row));
             }
         }

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Account, Credentials};
 use domain::audit::Trace;
+use domain::config::SupportUrl;
 use domain::factors;
 use domain::sessions::{self, Origin, Started};
 use serde::Serialize;
@@ -70,6 +71,27 @@ pub async fn enter(
     start(state, request, trace, transport, checked).await
 }
 
+/// The answer to the holder of a blocked account, who proved everything: why, and whom to ask. Without the whole proof the
+/// answer is that of an unknown account, so it tells a stranger nothing.
+async fn blocked(state: &State, user_id: Uuid) -> Result<HttpResponse, Problem> {
+    tracing::info!(%user_id, "refused the sign-in of a blocked account");
+    let notice = accounts::block_notice(&state.pool, user_id).await?;
+    // Unblocked since the password was checked: the next sign-in succeeds.
+    let notice = notice.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
+    let contact = state.config.common.contact();
+    let reason = notice.reason.as_deref().map(|reason| reason.trim_end_matches('.'));
+    let reason = reason.map(|reason| format!(" The reason: {reason}.")).unwrap_or_default();
+    let whom = contact.unwrap_or("the people who run this site");
+    let detail = format!(
+        "This account is blocked.{reason} If you think that this is a mistake, or want a copy of your data or its \
+         deletion, ask: {whom}"
+    );
+    Err(Problem::new(Code::AccountBlocked)
+        .detail(detail)
+        .member("reason", notice.reason.into())
+        .member("contact", state.config.common.support_url.as_ref().map(SupportUrl::as_str).into()))
+}
+
 /// Starts a session for somebody who proved everything that `checked` wants, and answers with its tokens.
 pub(crate) async fn start(
     state: &State,
@@ -78,6 +100,9 @@ pub(crate) async fn start(
     transport: Transport,
     checked: &Credentials,
 ) -> Result<HttpResponse, Problem> {
+    if checked.is_blocked {
+        return blocked(state, checked.user_id).await;
+    }
     // A device cookie from before a new password is of no use to sign in with, and still tells that the browser is not new.
     let known_browser = state.browser.device_user(request.headers()) == Some(checked.user_id);
     let origin =

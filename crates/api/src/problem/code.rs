@@ -69,6 +69,8 @@ problem_codes! {
         "A request that changes something and carries cookies needs an `X-CSRF-Token` header with the value of the CSRF cookie (or of `csrf_token` in the reply of the login), and may only come from an allowed origin. Clients outside a browser use the bearer transport, which needs no such token.";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed",
         "You are signed in, but this needs a right that your account does not have.";
+    AccountBlocked = "account_blocked", FORBIDDEN, "This account is blocked",
+        "The password, and the code where one is needed, are right, but a manager blocked the account. `reason` says why and `contact` whom to ask, also for a copy or the deletion of your data; either may be null.";
     NotFound = "not_found", NOT_FOUND, "There is nothing here",
         "The path is unknown, or the thing it names does not exist or is not yours.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::accounts::{
-    BlockError, ConfirmError, EmailError, GuardedError, PasswordError, RegisterError, RenameError,
+    BlockError, ConfirmError, EmailError, GuardedError, OperatorError, PasswordError, RegisterError, RenameError,
     UsernameError, VerifyError,
 };
 use domain::db::DbError;
@@ -84,6 +84,19 @@ impl From<BlockError> for Problem {
             BlockError::NoSuchAccount => Self::new(Code::NotFound),
             BlockError::OwnAccount => Self::new(Code::Forbidden).detail(sentence(&error)),
             BlockError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::NoSuchAccount => Self::new(Code::NotFound),
+            OperatorError::OwnAccount | OperatorError::ManagersAccount | OperatorError::NoLongerManager => {
+                Self::new(Code::Forbidden).detail(sentence(&error))
+            }
+            OperatorError::EmailTaken => Self::new(Code::EmailTaken),
+            OperatorError::Db(error) => error.into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use domain::accounts::{self, AccountView, Blocking};
+use domain::accounts::{self, AccountView, Blocking, Email, Find};
 use domain::audit::Actor;
 use domain::cache::{Entry, Kind};
 use domain::rewards::{self, Adjustment, Amount};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::managers::{self, Because, Body};
+use super::managers::{self, Because, BlockBody, Body};
 use crate::app::Shared;
 use crate::audit::Traced;
 use crate::auth::Caller;
@@ -37,6 +37,8 @@ pub(super) struct View {
     referred_by: Option<Uuid>,
     created_at: DateTime<Utc>,
     blocked_at: Option<DateTime<Utc>>,
+    /// What its holder reads at sign-in.
+    blocked_reason: Option<String>,
     deleted_at: Option<DateTime<Utc>>,
     referrals: Counts,
 }
@@ -65,6 +67,7 @@ impl From<AccountView> for View {
             referred_by: row.referred_by,
             created_at: row.created_at,
             blocked_at: row.blocked_at,
+            blocked_reason: row.blocked_reason,
             deleted_at: row.deleted_at,
             referrals: Counts { pending, review, successful, rejected, expired, reversed },
         }
@@ -107,6 +110,8 @@ pub(super) struct Adjusted {
     get, path = "/api/admin/users/", tag = "managers",
     params(("q" = Option<String>, Query, description = "An id, a referral code, or the beginning of a username",
             min_length = 1, max_length = 64, pattern = "^[a-z0-9-]{1,64}$"),
+           ("email" = Option<String>, Query, description = "The whole e-mail address of an account, never a part of one; percent-encode it. Access \
+            logs of proxies may keep the query: `api admin users --email` leaves no such trace", min_length = 3, max_length = 254, format = Email),
            ("limit" = Option<u8>, Query, description = "Items a page", minimum = 1, maximum = 100),
            ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", min_length = 1, max_length = 128)),
     responses((status = 200, description = "A page", body = Page<View>),
@@ -115,20 +120,23 @@ pub(super) struct Adjusted {
 )]
 pub(super) async fn get(state: Shared, caller: Caller, mut query: Query) -> Result<HttpResponse, Problem> {
     let text = query.parse("q", |text| Ok::<_, Complaint>(text.to_owned()));
+    let email = query.parse("email", |text| Email::parse(text).map_err(Complaint::from));
     let asked = query.page();
-    let (text, asked) = query.finish((text, asked))?;
+    let (text, email, asked) = query.finish((text, email, asked))?;
 
     let filters = text.as_deref().map(list::search).unwrap_or_default();
     let list = List::new(&state, caller, PATH, filters, asked)?;
-    let rows = accounts::find_views(&state.pool, text.as_deref(), list.after, list.rows).await?;
+    let find = Find { text: text.as_deref(), email: email.as_ref() };
+    let rows = accounts::find_views(&state.pool, find, list.after, list.rows).await?;
     Ok(list.reply(rows, |row| (row.created_at, row.id), View::from))
 }
 
 /// Keep an account out
 ///
-/// Its sessions end at once, its code brings nobody, and no referral with it is settled. The same again changes nothing.
+/// Its sessions end at once, its code brings nobody, and no referral with it is settled. Its holder is mailed the reason, and
+/// reads it at sign-in. The same again changes nothing.
 #[utoipa::path(
-    post, path = "/api/admin/users/{id}/block/", tag = "managers", request_body = Body,
+    post, path = "/api/admin/users/{id}/block/", tag = "managers", request_body = BlockBody,
     params(("id" = Uuid, Path, description = "The account")),
     responses((status = 204, description = "It is blocked")),
 )]
@@ -140,6 +148,7 @@ pub(super) async fn block(
     let blocking = Blocking { user_id: path::id(&id)?, actor: because.actor, reason: &because.reason };
     let blocked = accounts::block(&state.pool, state.clock.now(), blocking, &because.trace).await?;
     state.sessions.forget(&blocked.ended).await;
+    state.wake.wake();
     if blocked.changed {
         tracing::info!(user_id = %blocking.user_id, "a manager blocked an account");
     }
@@ -148,7 +157,7 @@ pub(super) async fn block(
 
 /// Let an account in again
 ///
-/// What waited for it is settled now. The same again changes nothing.
+/// What waited for it is settled now. Its holder is mailed; sessions from before stay ended. The same again changes nothing.
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/unblock/", tag = "managers", request_body = Body,
     params(("id" = Uuid, Path, description = "The account")),

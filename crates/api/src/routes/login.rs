@@ -1,7 +1,7 @@
 //! `POST /api/login/`: starts a session.
 //!
 //! An unknown account, a wrong password and a deleted account are answered alike, in words and in work done (OWASP
-//! Authentication Cheat Sheet).
+//! Authentication Cheat Sheet). So is a blocked account, unless the whole proof is right.
 
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Credentials, Password};
@@ -43,7 +43,9 @@ pub(super) const TRANSPORTS: [(&str, Transport); 2] =
     post, path = "/api/login/", tag = "accounts", request_body = Body,
     responses((status = 200, description = "Signed in", body = sign_in::Reply),
               (status = 401, description = "`invalid_credentials`, or `second_factor_required` with a `challenge`", body = crate::problem::Schema,
-               content_type = "application/problem+json")),
+               content_type = "application/problem+json"),
+              (status = 403, description = "`account_blocked`, with `reason` and `contact`; only after the right password and, where \
+               the account has one, the second factor", body = crate::problem::Schema, content_type = "application/problem+json")),
 )]
 pub(super) async fn post(
     state: Shared,

@@ -37,7 +37,9 @@ pub(super) struct Body {
     post, path = "/api/login/factor/", tag = "accounts", request_body = Body,
     responses((status = 200, description = "Signed in", body = sign_in::Reply),
               (status = 401, description = "`invalid_code`, or `invalid_challenge`: sign in from the start",
-               body = crate::problem::Schema, content_type = "application/problem+json")),
+               body = crate::problem::Schema, content_type = "application/problem+json"),
+              (status = 403, description = "`account_blocked`, with `reason` and `contact`", body = crate::problem::Schema,
+               content_type = "application/problem+json")),
 )]
 pub(super) async fn post(
     state: Shared,
@@ -53,7 +55,7 @@ pub(super) async fn post(
 
     let over = || Problem::new(Code::InvalidChallenge);
     let challenge = Challenge::read(&state, &challenge).ok_or_else(over)?;
-    let checked = accounts::own_credentials(&state.pool, challenge.user_id).await?;
+    let checked = accounts::credentials_of(&state.pool, challenge.user_id).await?;
     let checked = checked.filter(|found| found.session_epoch == challenge.session_epoch).ok_or_else(over)?;
 
     let subject = second_factor::counted_by(&state, &request, &checked, &code);

@@ -32,6 +32,16 @@ pub(super) struct Body {
     reason: String,
 }
 
+/// Why a manager blocks an account.
+#[derive(ToSchema)]
+#[schema(as = AdminBlockReason)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Because` reads it")]
+pub(super) struct BlockBody {
+    /// The holder of the account reads it, at sign-in and in a mail; the audit record keeps it.
+    #[schema(min_length = 1, max_length = 500, pattern = r"\S", example = "thirty accounts in one evening")]
+    reason: String,
+}
+
 /// A manager's decision, of a request whose body is a [`Body`].
 pub(super) struct Because {
     /// The manager.

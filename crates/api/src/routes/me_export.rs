@@ -25,10 +25,10 @@ use crate::problem::Problem;
 #[schema(as = Export)]
 pub(super) struct Reply {
     /// When it was put together.
-    exported_at: DateTime<Utc>,
+    pub(super) exported_at: DateTime<Utc>,
     /// Sections by name, such as `account`, `sessions`, `referrals_made`, `ledger`, `mails`: a list of objects each.
     #[schema(value_type = std::collections::BTreeMap<String, Vec<Object>>)]
-    data: Map<String, Value>,
+    pub(super) data: Map<String, Value>,
 }
 
 /// Export one's data

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains, discounts,
+    Access, Row, admin_accounts, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains, discounts,
     forgot_password, health, jwks, leaderboard, link_target, link_thumbnail, links, links_export,
     links_import, links_order, login, login_factor, logout, me, me_email, me_export, me_factors,
     me_identities, oauth, page_pictures, page_report, profile, profile_avatar, public_page, referral_codes,
@@ -47,7 +47,8 @@ pub(super) const PATH: &str = "/api/openapi.json";
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,
-        admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_users::block,
+        admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_accounts::get, admin_accounts::export,
+        admin_accounts::demote, admin_accounts::end_sessions, admin_accounts::delete, admin_accounts::confirm_email, admin_accounts::email, admin_users::block,
         admin_users::unblock, admin_users::adjust, page_pictures::card, page_pictures::qr_svg, page_pictures::qr_png, page_report::post, admin_reports::get, admin_reports::dismiss, admin_pages::disable,
         admin_pages::enable, admin_pages::disable_link, admin_pages::enable_link, blocked_domains::get, blocked_domains::post, blocked_domains::delete,
         profile::get, profile::patch, profile_avatar::put,

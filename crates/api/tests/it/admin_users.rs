@@ -51,7 +51,7 @@ async fn a_blocked_account_is_out_at_once_and_its_referral_waits() {
     for _ in 0..2 {
         act(&boss, &id, "block").await.expect(204);
         bob.get("/api/me/").await.expect(401);
-        assert_eq!(login_status(&app, "bob", PASSWORD).await, 401);
+        assert_eq!(login_status(&app, "bob", PASSWORD).await, 403);
     }
     // Whoever has the mail may still confirm the address: nothing is earned by it.
     app.verify("bob").await;

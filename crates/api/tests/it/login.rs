@@ -110,7 +110,7 @@ async fn a3_every_failed_sign_in_is_answered_alike() {
         ("a reserved name", "admin", PASSWORD),
         ("a deleted account", "deleted", PASSWORD),
         ("the address of a deleted account", "deleted@example.org", PASSWORD),
-        ("a blocked account", "blocked", PASSWORD),
+        ("a blocked account with a wrong password", "blocked", OTHER_PASSWORD),
         ("an account without a password", "no-password", PASSWORD),
         ("the tombstone of a deleted address", "deleted:0", PASSWORD),
     ] {

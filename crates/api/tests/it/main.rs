@@ -9,9 +9,11 @@
 
 mod access_tokens;
 mod account_deletion;
+mod admin_accounts;
 mod admin_referrals;
 mod admin_users;
 mod bad_input;
+mod blocked_accounts;
 mod breached_passwords;
 mod cache;
 mod cached_answers;

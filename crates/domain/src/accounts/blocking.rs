@@ -1,6 +1,7 @@
 //! Keeping somebody out, and what managers see of accounts.
 //!
-//! A blocked account cannot sign in, its code brings nobody, and no referral with it on either side is settled until it is
+//! A blocked account cannot sign in: its holder is answered with the reason, after the whole proof and not before, and gets
+//! a mail. Its data stays; an operator hands it out or deletes it. Furthermore, its code brings nobody, and no referral with it on either side is settled until it is
 //! let in again. What was earned stays; a manager reverses it referral by referral.
 
 mod store;
@@ -8,6 +9,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::Email;
 use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
@@ -23,7 +25,7 @@ pub struct Blocking<'a> {
     pub user_id: Uuid,
     /// Who decides.
     pub actor: Actor,
-    /// Why, for the record.
+    /// Why: for the record, and of a block for the holder of the account.
     pub reason: &'a str,
 }
 
@@ -42,8 +44,8 @@ pub enum BlockError {
     /// There is no such account, or not any more.
     #[error("there is no such account")]
     NoSuchAccount,
-    /// Whoever locks oneself out cannot undo it.
-    #[error("nobody blocks the own account")]
+    /// Managers who block themselves could not undo it.
+    #[error("you cannot block your own account")]
     OwnAccount,
     /// The database.
     #[error(transparent)]
@@ -71,10 +73,11 @@ pub async fn block(
     if store::lock(&mut tx, user_id).await?.ok_or(BlockError::NoSuchAccount)?.is_some() {
         return Ok(Blocked::default());
     }
-    store::set_blocked(&mut tx, user_id, Some(now)).await?;
+    store::set_blocked(&mut tx, user_id, Some((now, blocking.reason))).await?;
     let ended = sessions::end_all(&mut tx, now, user_id, None, "account_blocked").await?;
     crate::recovery::void_all(&mut tx, now, user_id).await?;
     record(&mut tx, now, blocking, Event::AccountBlocked, trace).await?;
+    announce(&mut tx, &Job::SendAccountBlocked { user_id }, trace).await?;
     tx.commit().await?;
     Ok(Blocked { changed: true, ended })
 }
@@ -93,10 +96,34 @@ pub async fn unblock(
     store::set_blocked(&mut tx, blocking.user_id, None).await?;
     record(&mut tx, now, blocking, Event::AccountUnblocked, trace).await?;
     referrals::let_in_again(&mut tx, now, blocking.user_id, trace.request_id.as_deref()).await?;
-    let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
-    outbox::enqueue(&mut tx, &Job::RecheckReferrals {}, options).await?;
+    announce(&mut tx, &Job::SendAccountUnblocked { user_id: blocking.user_id }, trace).await?;
+    announce(&mut tx, &Job::RecheckReferrals {}, trace).await?;
     tx.commit().await?;
     Ok(Blocked { changed: true, ended: Vec::new() })
+}
+
+/// What the holder of a blocked account reads.
+#[derive(Debug)]
+pub struct BlockNotice {
+    /// Where to.
+    pub address: Email,
+    /// Who.
+    pub username: String,
+    /// Why; a block of an older release has none.
+    pub reason: Option<String>,
+    /// Since when.
+    pub at: DateTime<Utc>,
+}
+
+/// What the holder of an account reads of its block; `None` while it is not blocked.
+pub async fn block_notice(pool: &Pool, user_id: Uuid) -> Result<Option<BlockNotice>, DbError> {
+    let mut connection = db::get(pool).await?;
+    Ok(store::notice(&mut connection, user_id).await?)
+}
+
+async fn announce(tx: &mut Tx, job: &Job, trace: &Trace) -> Result<(), DbError> {
+    let options = outbox::Options { request_id: trace.request_id.clone(), ..outbox::Options::default() };
+    outbox::enqueue(tx, job, options).await
 }
 
 async fn record(
@@ -111,19 +138,28 @@ async fn record(
     audit::record(tx, now, entry, trace).await
 }
 
-/// Accounts, newest first, after `after`; at most `limit`. `text` is an id, a referral code, or the beginning of a name.
+/// Which accounts are looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Find<'a> {
+    /// An id, a referral code, or the beginning of a name.
+    pub text: Option<&'a str>,
+    /// The whole address. Never a part of one: managers cannot find out addresses by trying.
+    pub email: Option<&'a Email>,
+}
+
+/// Accounts, newest first, after `after`; at most `limit`.
 pub async fn find_views(
     pool: &Pool,
-    text: Option<&str>,
+    find: Find<'_>,
     after: Option<Cursor>,
     limit: i64,
 ) -> Result<Vec<AccountView>, DbError> {
     let mut connection = db::get(pool).await?;
-    let text = text.map(|text| text.trim().to_lowercase());
+    let text = find.text.map(|text| text.trim().to_lowercase());
     let wanted = text.as_deref().map(|text| store::Wanted {
         id: Uuid::try_parse(text).ok(),
         code: ReferralCode::parse(text).ok(),
         beginning: text,
     });
-    Ok(store::find_views(&mut connection, wanted, after, limit).await?)
+    Ok(store::find_views(&mut connection, wanted, find.email, after, limit).await?)
 }

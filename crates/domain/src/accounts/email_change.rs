@@ -42,11 +42,13 @@ pub async fn request_email_change(
         id,
         user_id,
         session_id,
-        new_email: email.as_str(),
+        new_email: Some(email.as_str()),
         old_email: &account.email,
         address_hash: &mailbox::hash(keys, email),
         created_at: now,
         expires_at: now + mailbox::LIFETIME,
+        applied_at: None,
+        closed_at: None,
     };
     store::insert(&mut tx, row).await?;
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailChangeRequested), trace).await?;
@@ -83,7 +85,7 @@ pub async fn email_change_mail(
         }
         (Some(holder), _) => {
             store::set_holder(&mut tx, id, holder.id, now).await?;
-            Some(AddressMail::Taken { address: Email::from_stored(holder.email), username: holder.username })
+            Some(holder.mail())
         }
         (None, Some(email)) => {
             let token = keys.token.token("change-email", id.as_bytes());
@@ -150,6 +152,35 @@ pub async fn confirm_email_change(
     }
     tx.commit().await?;
     Ok(ended)
+}
+
+/// An operator gave the account another address, which is in force at once: what is open is void, and the old address is
+/// told.
+pub(super) async fn applied(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    old: &Email,
+    address_hash: &[u8; LENGTH],
+    trace: &Trace,
+) -> Result<(), DbError> {
+    store::close_all(tx, user_id, now).await?;
+    let id = Uuid::now_v7();
+    let row = store::NewChange {
+        id,
+        user_id,
+        // No session asked for it.
+        session_id: Uuid::nil(),
+        new_email: None,
+        old_email: old.as_str(),
+        address_hash,
+        created_at: now,
+        expires_at: now + mailbox::LIFETIME,
+        applied_at: Some(now),
+        closed_at: Some(now),
+    };
+    store::insert(tx, row).await?;
+    promise(tx, &Job::SendEmailChanged { change_id: id }, trace).await
 }
 
 /// Voids what is open: the password changed.

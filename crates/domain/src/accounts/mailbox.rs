@@ -8,7 +8,7 @@ mod store;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::Email;
+use super::{BlockNotice, Email};
 use crate::config::Keys;
 use crate::db::{DbError, Tx};
 use crate::token::{LENGTH, Token};
@@ -41,6 +41,8 @@ pub enum AddressMail {
         /// The name of that account.
         username: String,
     },
+    /// That it has an account, which is blocked.
+    Blocked(BlockNotice),
 }
 
 /// The account that has an address.
@@ -49,6 +51,24 @@ pub(super) struct Holder {
     pub(super) id: Uuid,
     pub(super) username: String,
     pub(super) email: String,
+    pub(super) blocked_at: Option<DateTime<Utc>>,
+    pub(super) blocked_reason: Option<String>,
+}
+
+impl Holder {
+    /// What is mailed to the holder whose address was given for another account.
+    pub(super) fn mail(self) -> AddressMail {
+        let address = Email::from_stored(self.email);
+        match self.blocked_at {
+            None => AddressMail::Taken { address, username: self.username },
+            Some(at) => AddressMail::Blocked(BlockNotice {
+                address,
+                username: self.username,
+                reason: self.blocked_reason,
+                at,
+            }),
+        }
+    }
 }
 
 /// What an address is counted by.

@@ -173,7 +173,7 @@ pub async fn registration_mail(
         }
         (Some(holder), _) => {
             store::set_holder(&mut tx, id, holder.id, now).await?;
-            Some(AddressMail::Taken { address: Email::from_stored(holder.email), username: holder.username })
+            Some(holder.mail())
         }
         (None, Some(email)) => {
             let token = keys.token.token("register", id.as_bytes());

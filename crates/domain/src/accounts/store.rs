@@ -92,10 +92,10 @@ pub(super) async fn insert(
     Ok(account)
 }
 
-type CredentialsRow = (Uuid, Option<String>, i32);
+type CredentialsRow = (Uuid, Option<String>, i32, Option<DateTime<Utc>>);
 
-fn credentials((user_id, password_hash, session_epoch): CredentialsRow) -> Credentials {
-    Credentials { user_id, password_hash, session_epoch }
+fn credentials((user_id, password_hash, session_epoch, blocked_at): CredentialsRow) -> Credentials {
+    Credentials { user_id, password_hash, session_epoch, is_blocked: blocked_at.is_some() }
 }
 
 pub(super) async fn credentials_by_email(
@@ -103,8 +103,8 @@ pub(super) async fn credentials_by_email(
     email: &Email,
 ) -> QueryResult<Option<Credentials>> {
     let row = users::table
-        .filter(users::email.eq(email.as_str()).and(alive()))
-        .select((users::id, users::password_hash, users::session_epoch))
+        .filter(users::email.eq(email.as_str()).and(users::deleted_at.is_null()))
+        .select((users::id, users::password_hash, users::session_epoch, users::blocked_at))
         .first(connection)
         .await
         .optional()?;
@@ -116,8 +116,8 @@ pub(super) async fn credentials_by_username(
     username: &Username,
 ) -> QueryResult<Option<Credentials>> {
     let row = users::table
-        .filter(users::username.eq(username.as_str()).and(alive()))
-        .select((users::id, users::password_hash, users::session_epoch))
+        .filter(users::username.eq(username.as_str()).and(users::deleted_at.is_null()))
+        .select((users::id, users::password_hash, users::session_epoch, users::blocked_at))
         .first(connection)
         .await
         .optional()?;
@@ -130,7 +130,20 @@ pub(super) async fn credentials_by_id(
 ) -> QueryResult<Option<Credentials>> {
     let row = users::table
         .filter(users::id.eq(id).and(alive()))
-        .select((users::id, users::password_hash, users::session_epoch))
+        .select((users::id, users::password_hash, users::session_epoch, users::blocked_at))
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(row.map(credentials))
+}
+
+pub(super) async fn credentials_if_blocked_too(
+    connection: &mut Connection,
+    id: Uuid,
+) -> QueryResult<Option<Credentials>> {
+    let row = users::table
+        .filter(users::id.eq(id).and(users::deleted_at.is_null()))
+        .select((users::id, users::password_hash, users::session_epoch, users::blocked_at))
         .first(connection)
         .await
         .optional()?;
@@ -271,7 +284,7 @@ pub(super) async fn bury(
     identity: Option<&[u8]>,
 ) -> QueryResult<()> {
     diesel::update(users::table.find(id))
-        .set((users::email.eq(tombstone), users::password_hash.eq(None::<String>), users::deleted_at.eq(now)))
+        .set((users::email.eq(tombstone), users::password_hash.eq(None::<String>), users::blocked_reason.eq(None::<String>), users::deleted_at.eq(now)))
         .execute(&mut **tx)
         .await?;
     let mut identities: Vec<Vec<u8>> =

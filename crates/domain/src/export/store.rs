@@ -15,7 +15,8 @@ pub(super) const SECTIONS: [(&str, &str); 32] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
-                role, referral_code, referred_by IS NOT NULL AS was_referred, leaderboard, created_at, blocked_at, email_bounced_at
+                role, referral_code, referred_by IS NOT NULL AS was_referred, leaderboard, created_at, blocked_at,
+                blocked_reason, email_bounced_at
          FROM users WHERE id = $1",
     ),
     (

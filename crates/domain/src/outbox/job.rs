@@ -106,6 +106,18 @@ pub enum Job {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subject_id: Option<Uuid>,
     },
+    /// Mails "your account is blocked", with the reason.
+    #[serde(rename = "mail.account_blocked")]
+    SendAccountBlocked {
+        /// Whose.
+        user_id: Uuid,
+    },
+    /// Mails "your account is no longer blocked".
+    #[serde(rename = "mail.account_unblocked")]
+    SendAccountUnblocked {
+        /// Whose.
+        user_id: Uuid,
+    },
     /// Something happened that other systems may want to know: sees to it that each that listens is told.
     #[serde(rename = "event.announce")]
     Announce {
@@ -169,6 +181,8 @@ impl Job {
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
             | Self::SendRecoveryCodeUsed { .. }
+            | Self::SendAccountBlocked { .. }
+            | Self::SendAccountUnblocked { .. }
             | Self::SendIdentityLinked { .. }
             | Self::SendSecurityNotice { .. } => QueueName::Mail,
             Self::Announce { .. } | Self::DeliverWebhook { .. } => QueueName::Webhooks,
@@ -196,6 +210,8 @@ impl Job {
             Self::SendRecoveryCodeUsed { .. } => "mail.recovery_code_used",
             Self::SendIdentityLinked { .. } => "mail.identity_linked",
             Self::SendSecurityNotice { .. } => "mail.security_notice",
+            Self::SendAccountBlocked { .. } => "mail.account_blocked",
+            Self::SendAccountUnblocked { .. } => "mail.account_unblocked",
             Self::Announce { .. } => "event.announce",
             Self::DeliverWebhook { .. } => "webhook.deliver",
             Self::ExpireReferrals {} => "maintenance.expire_referrals",

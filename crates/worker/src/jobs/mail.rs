@@ -1,7 +1,7 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::accounts::{AddressMail, Notice};
+use domain::accounts::{AddressMail, BlockNotice, Notice};
 use domain::notices::{self, SecurityNotice};
 use domain::outbox::{self, Lease};
 use domain::{accounts, factors, identities, recovery, sessions};
@@ -60,6 +60,7 @@ async fn address(
             let link = context.public_url.join("/login");
             send(context, lease, address.as_str(), Mail::AddressTaken { username, link }).await
         }
+        Some(AddressMail::Blocked(notice)) => blocked(context, lease, notice).await,
     }
 }
 
@@ -87,6 +88,9 @@ pub(super) async fn email_changed(context: &Context, lease: &Lease, id: Uuid) ->
 
 pub(super) async fn password_reset(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
+    if let Some(notice) = recovery::blocked_mail(&context.pool, now, id).await? {
+        return blocked(context, lease, notice).await;
+    }
     let Some(mail) = recovery::reset_mail(&context.pool, now, &context.keys.token, id).await? else {
         return done(context, lease).await;
     };
@@ -154,6 +158,35 @@ pub(super) async fn recovery_code_used(
 ) -> Result<(), JobError> {
     let left = factors::summary(&context.pool, user_id).await?.recovery_codes_left;
     notice(context, lease, user_id, |username, at| Mail::RecoveryCodeUsed { username, at, left }).await
+}
+
+/// Of two that say the opposite, the one is sent that is still true.
+pub(super) async fn account_blocked(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+) -> Result<(), JobError> {
+    match accounts::block_notice(&context.pool, user_id).await? {
+        Some(notice) => blocked(context, lease, notice).await,
+        None => done(context, lease).await,
+    }
+}
+
+pub(super) async fn account_unblocked(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+) -> Result<(), JobError> {
+    if accounts::block_notice(&context.pool, user_id).await?.is_some() {
+        return done(context, lease).await;
+    }
+    notice(context, lease, user_id, |username, at| Mail::AccountUnblocked { username, at }).await
+}
+
+/// Says that the account is blocked, why, and whom to ask.
+async fn blocked(context: &Context, lease: &Lease, notice: BlockNotice) -> Result<(), JobError> {
+    let BlockNotice { address, username, reason, at } = notice;
+    send(context, lease, address.as_str(), Mail::AccountBlocked { username, reason, at }).await
 }
 
 /// Tells the holder of an account of something that happened when the mail was promised.

@@ -115,6 +115,22 @@ pub enum Mail {
         /// When it was linked.
         at: DateTime<Utc>,
     },
+    /// Says that the account is blocked.
+    AccountBlocked {
+        /// Whom to greet.
+        username: String,
+        /// Why.
+        reason: Option<String>,
+        /// Since when.
+        at: DateTime<Utc>,
+    },
+    /// Says that the account is no longer blocked.
+    AccountUnblocked {
+        /// Whom to greet.
+        username: String,
+        /// When it was unblocked.
+        at: DateTime<Utc>,
+    },
     /// Tells of a security event: when it happened, and from where.
     Notice {
         /// What happened.
@@ -204,6 +220,8 @@ impl Mail {
             Self::RecoveryCodeUsed { .. } => "recovery_code_used",
             Self::IdentityLinked { .. } => "identity_linked",
             Self::Notice { notice, .. } => notice.as_str(),
+            Self::AccountBlocked { .. } => "account_blocked",
+            Self::AccountUnblocked { .. } => "account_unblocked",
         }
     }
 
@@ -224,6 +242,8 @@ impl Mail {
             Self::RecoveryCodeUsed { .. } => "A recovery code was used",
             Self::IdentityLinked { .. } => "There is a new way to sign in to your account",
             Self::Notice { notice, .. } => subject_and_words(*notice).0,
+            Self::AccountBlocked { .. } => "Your account is blocked",
+            Self::AccountUnblocked { .. } => "Your account is no longer blocked",
         }
     }
 
@@ -277,6 +297,13 @@ impl Mail {
             Self::Notice { .. } => {
                 Ok((NoticeText { letter }.render()?, NoticeHtml { title, letter }.render()?))
             }
+            Self::AccountBlocked { .. } => {
+                Ok((AccountBlockedText { letter }.render()?, AccountBlockedHtml { title, letter }.render()?))
+            }
+            Self::AccountUnblocked { .. } => Ok((
+                AccountUnblockedText { letter }.render()?,
+                AccountUnblockedHtml { title, letter }.render()?,
+            )),
         }
     }
 
@@ -306,7 +333,13 @@ impl Mail {
             | Self::EmailChanged { username, at }
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
-            | Self::FactorRemoved { username, at } => (username, Some(*at)),
+            | Self::FactorRemoved { username, at }
+            | Self::AccountUnblocked { username, at } => (username, Some(*at)),
+            Self::AccountBlocked { username, reason, at } => {
+                letter.reason = reason.as_deref().map(one_line);
+                letter.is_closed = true;
+                (username, Some(*at))
+            }
             Self::RecoveryCodeUsed { username, at, left } => {
                 letter.left = *left;
                 (username, Some(*at))
@@ -317,7 +350,7 @@ impl Mail {
             }
             Self::Notice { notice, username, at, place } => {
                 letter.event = subject_and_words(*notice).1;
-                letter.is_deleted = *notice == SecurityNotice::AccountDeleted;
+                letter.is_closed = *notice == SecurityNotice::AccountDeleted;
                 letter.place = place.as_ref().map(place_words).unwrap_or_default();
                 (username, Some(*at))
             }
@@ -388,6 +421,7 @@ fn one_line(name: &str) -> String {
 /// What the templates may use; what a mail has not is empty.
 #[derive(Default)]
 struct Letter<'a> {
+    reason: Option<String>,
     username: String,
     sender: String,
     provider: String,
@@ -402,7 +436,7 @@ struct Letter<'a> {
     /// What happened.
     event: &'static str,
     place: String,
-    is_deleted: bool,
+    is_closed: bool,
     account_page: &'a str,
     support: &'a str,
 }
@@ -441,6 +475,8 @@ pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.ht
 pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html");
 pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
 pair!(RecoveryCodeUsedText, "recovery_code_used.txt", RecoveryCodeUsedHtml, "recovery_code_used.html");
+pair!(AccountBlockedText, "account_blocked.txt", AccountBlockedHtml, "account_blocked.html");
+pair!(AccountUnblockedText, "account_unblocked.txt", AccountUnblockedHtml, "account_unblocked.html");
 pair!(IdentityLinkedText, "identity_linked.txt", IdentityLinkedHtml, "identity_linked.html");
 pair!(NoticeText, "notice.txt", NoticeHtml, "notice.html");
 
@@ -465,7 +501,7 @@ mod tests {
     }
 
     /// Those with a link come first.
-    fn all(username: &str) -> [Mail; 18] {
+    fn all(username: &str) -> [Mail; 20] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
@@ -482,6 +518,12 @@ mod tests {
             Mail::FactorRemoved { username: username.clone(), at },
             Mail::RecoveryCodeUsed { username: username.clone(), at, left: 9 },
             Mail::IdentityLinked { username: username.clone(), provider: "GitHub".to_owned(), at },
+            Mail::AccountBlocked {
+                username: username.clone(),
+                reason: Some("thirty accounts in one evening".to_owned()),
+                at,
+            },
+            Mail::AccountUnblocked { username: username.clone(), at },
             notice(SecurityNotice::NewSignIn, &username),
             notice(SecurityNotice::AccountDeleted, &username),
             notice(SecurityNotice::IdentityUnlinked, &username),
@@ -613,8 +655,8 @@ mod tests {
             format!("{:?}", all("ada")),
             "[verification, password_reset, registration, address_taken, email_change, password_changed, \
              email_change_requested, email_changed, session_reuse, factor_added, factor_removed, \
-             recovery_code_used, identity_linked, new_sign_in, account_deleted, identity_unlinked, \
-             recovery_codes_renewed, data_exported]"
+             recovery_code_used, identity_linked, account_blocked, account_unblocked, new_sign_in, account_deleted, \
+             identity_unlinked, recovery_codes_renewed, data_exported]"
         );
     }
 }

@@ -37,6 +37,8 @@ use crate::routes::register;
                body = crate::problem::Schema, content_type = "application/problem+json"),
               (status = 401, description = "`provider_refused`", body = crate::problem::Schema,
                content_type = "application/problem+json"),
+              (status = 403, description = "`account_blocked`, with `reason` and `contact`", body = crate::problem::Schema,
+               content_type = "application/problem+json"),
               (status = 409, description = "`email_taken`: the address has an account, and not both sides have confirmed it; \
                `identity_taken`: it is linked to another account", body = crate::problem::Schema,
                content_type = "application/problem+json"),

@@ -5,6 +5,9 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::super::Email;
+use super::BlockNotice;
+
 use crate::db::{Connection, Tx, beginning_with};
 use crate::page::Cursor;
 use crate::referrals::ReferralCode;
@@ -29,6 +32,8 @@ pub struct AccountView {
     pub email_verified_at: Option<DateTime<Utc>>,
     /// When it was blocked.
     pub blocked_at: Option<DateTime<Utc>>,
+    /// What its holder is answered at sign-in.
+    pub blocked_reason: Option<String>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Its referrals: pending, in review, successful, rejected, expired, reversed.
@@ -54,14 +59,36 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Option<Dat
         .optional()
 }
 
-pub(super) async fn set_blocked(tx: &mut Tx, id: Uuid, at: Option<DateTime<Utc>>) -> QueryResult<()> {
-    diesel::update(users::table.find(id)).set(users::blocked_at.eq(at)).execute(&mut **tx).await?;
+pub(super) async fn notice(connection: &mut Connection, id: Uuid) -> QueryResult<Option<BlockNotice>> {
+    let row: Option<(String, String, Option<String>, DateTime<Utc>)> = users::table
+        .filter(users::id.eq(id).and(users::deleted_at.is_null()).and(users::blocked_at.is_not_null()))
+        .select((users::email, users::username, users::blocked_reason, users::blocked_at.assume_not_null()))
+        .first(connection)
+        .await
+        .optional()?;
+    let notice = |(email, username, reason, at)| {
+        BlockNotice { address: Email::from_stored(email), username, reason, at }
+    };
+    Ok(row.map(notice))
+}
+
+pub(super) async fn set_blocked(
+    tx: &mut Tx,
+    id: Uuid,
+    block: Option<(DateTime<Utc>, &str)>,
+) -> QueryResult<()> {
+    let (at, reason) = block.unzip();
+    diesel::update(users::table.find(id))
+        .set((users::blocked_at.eq(at), users::blocked_reason.eq(reason)))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 pub(super) async fn find_views(
     connection: &mut Connection,
     wanted: Option<Wanted<'_>>,
+    email: Option<&Email>,
     after: Option<Cursor>,
     limit: i64,
 ) -> QueryResult<Vec<AccountView>> {
@@ -78,6 +105,7 @@ pub(super) async fn find_views(
             users::created_at,
             users::email_verified_at,
             users::blocked_at,
+            users::blocked_reason,
             users::deleted_at,
             (
                 counters::pending,
@@ -96,6 +124,9 @@ pub(super) async fn find_views(
             (None, Some(code)) => query.filter(named.or(users::referral_code.eq(code.as_str().to_owned()))),
             (None, None) => query.filter(named),
         };
+    }
+    if let Some(email) = email {
+        query = query.filter(users::email.eq(email.as_str().to_owned()));
     }
     if let Some(Cursor { at, id }) = after {
         query = query.filter(users::created_at.lt(at).or(users::created_at.eq(at).and(users::id.lt(id))));

@@ -14,11 +14,13 @@ pub(super) struct NewChange<'a> {
     pub(super) id: Uuid,
     pub(super) user_id: Uuid,
     pub(super) session_id: Uuid,
-    pub(super) new_email: &'a str,
+    pub(super) new_email: Option<&'a str>,
     pub(super) old_email: &'a str,
     pub(super) address_hash: &'a [u8],
     pub(super) created_at: DateTime<Utc>,
     pub(super) expires_at: DateTime<Utc>,
+    pub(super) applied_at: Option<DateTime<Utc>>,
+    pub(super) closed_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Queryable)]

@@ -20,15 +20,23 @@ pub(super) async fn holder_of(tx: &mut Tx, email: &str) -> QueryResult<Option<Uu
         .optional()
 }
 
+type HolderRow = (Uuid, String, String, Option<DateTime<Utc>>, Option<String>);
+
 pub(super) async fn lock_holder(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Holder>> {
-    let row: Option<(Uuid, String, String)> = users::table
+    let row: Option<HolderRow> = users::table
         .filter(users::id.eq(id).and(users::deleted_at.is_null()))
-        .select((users::id, users::username, users::email))
+        .select((users::id, users::username, users::email, users::blocked_at, users::blocked_reason))
         .for_update()
         .first(&mut **tx)
         .await
         .optional()?;
-    Ok(row.map(|(id, username, email)| Holder { id, username, email }))
+    Ok(row.map(|(id, username, email, blocked_at, blocked_reason)| Holder {
+        id,
+        username,
+        email,
+        blocked_at,
+        blocked_reason,
+    }))
 }
 
 /// An address without an account has no row to lock.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::audit::Event;
 use crate::db::{Connection, Tx};
 use crate::schema::{
-    identities, ledger_entries, referrals, rewards, security_events as events, sessions, users,
+    former_identities, identities, ledger_entries, referrals, rewards, security_events as events, sessions, users,
 };
 
 /// Accounts that nothing speaks for.
@@ -26,7 +26,12 @@ macro_rules! abandoned {
             .filter(not(exists(
                 events::table
                     .filter(events::user_id.eq(users::id.nullable()))
-                    .filter(events::event.eq(Event::SignedIn.as_str()).and(events::created_at.ge($before))),
+                    .filter(events::event.eq_any([Event::SignedIn.as_str(), Event::EmailChanged.as_str()]))
+                    .filter(events::created_at.ge($before)),
+            )))
+            // It had a confirmed address before an operator gave it another.
+            .filter(not(exists(
+                former_identities::table.filter(former_identities::user_id.eq(users::id)),
             )))
             .filter(not(exists(rewards::table.filter(rewards::user_id.eq(users::id)))))
             .filter(not(exists(ledger_entries::table.filter(ledger_entries::user_id.eq(users::id)))))
