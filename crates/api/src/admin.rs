@@ -104,12 +104,14 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
         Admin::Reject(decision) => decide(&config, &pool, &decision, Verdict::Reject).await,
         Admin::Reverse(decision) => decide(&config, &pool, &decision, Verdict::Reverse).await,
         Admin::Block(account) => {
-            let blocked = domain::accounts::block(&pool, now(), account.blocking(), &Trace::default()).await?;
+            let blocked =
+                domain::accounts::block(&pool, now(), account.blocking(), &Trace::default()).await?;
             println!("{}", if blocked.changed { "done" } else { "it was blocked before" });
             Ok(())
         }
         Admin::Unblock(account) => {
-            let unblocked = domain::accounts::unblock(&pool, now(), account.blocking(), &Trace::default()).await?;
+            let unblocked =
+                domain::accounts::unblock(&pool, now(), account.blocking(), &Trace::default()).await?;
             println!("{}", if unblocked.changed { "done" } else { "it was not blocked" });
             Ok(())
         }
@@ -137,7 +139,10 @@ impl Account {
 
 async fn promote(pool: &Pool, email: &str) -> anyhow::Result<()> {
     let email = Email::parse(email)?;
-    anyhow::ensure!(domain::accounts::promote(pool, now(), &email).await?, "no live account has this address");
+    anyhow::ensure!(
+        domain::accounts::promote(pool, now(), &email).await?,
+        "no live account has this address"
+    );
     println!("done: from the next request on");
     Ok(())
 }

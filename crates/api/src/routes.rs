@@ -251,7 +251,12 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/admin/users/{id}/demote/", Manager, admin_accounts::demote),
         Row::new(post.clone(), "/api/admin/users/{id}/end-sessions/", Manager, admin_accounts::end_sessions),
         Row::new(post.clone(), "/api/admin/users/{id}/delete/", Manager, admin_accounts::delete),
-        Row::new(post.clone(), "/api/admin/users/{id}/confirm-email/", Manager, admin_accounts::confirm_email),
+        Row::new(
+            post.clone(),
+            "/api/admin/users/{id}/confirm-email/",
+            Manager,
+            admin_accounts::confirm_email,
+        ),
         Row::new(post.clone(), "/api/admin/users/{id}/email/", Manager, admin_accounts::email),
         Row::new(post.clone(), "/api/admin/users/{id}/block/", Manager, admin_users::block),
         Row::new(post.clone(), "/api/admin/users/{id}/unblock/", Manager, admin_users::unblock),

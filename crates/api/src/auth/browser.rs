@@ -132,8 +132,12 @@ mod tests {
         let (ada, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let value = browser.device_cookie(ada, 3).value().to_owned();
         let device = read(&browser, &value).unwrap();
-        let credentials =
-            |user_id, session_epoch| Credentials { user_id, session_epoch, password_hash: None, is_blocked: false };
+        let credentials = |user_id, session_epoch| Credentials {
+            user_id,
+            session_epoch,
+            password_hash: None,
+            is_blocked: false,
+        };
         assert!(device.is_known_for(&credentials(ada, 3)));
         assert!(!device.is_known_for(&credentials(ada, 4)));
         assert!(!device.is_known_for(&credentials(bob, 3)));

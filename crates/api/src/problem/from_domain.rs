@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::accounts::{
-    BlockError, ConfirmError, EmailError, GuardedError, OperatorError, PasswordError, RegisterError, RenameError,
-    UsernameError, VerifyError,
+    BlockError, ConfirmError, EmailError, GuardedError, OperatorError, PasswordError, RegisterError,
+    RenameError, UsernameError, VerifyError,
 };
 use domain::db::DbError;
 use domain::factors::{self, FactorError};

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Access, Row, admin_accounts, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains, discounts,
-    forgot_password, health, jwks, leaderboard, link_target, link_thumbnail, links, links_export,
+    Access, Row, admin_accounts, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains,
+    discounts, forgot_password, health, jwks, leaderboard, link_target, link_thumbnail, links, links_export,
     links_import, links_order, login, login_factor, logout, me, me_email, me_export, me_factors,
     me_identities, oauth, page_pictures, page_report, profile, profile_avatar, public_page, referral_codes,
     referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,

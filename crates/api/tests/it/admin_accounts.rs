@@ -113,8 +113,7 @@ async fn managers_help_with_accounts_on_record() {
         ]
     );
     assert_eq!(events(&app, &other_id).await, ["role_revoked by manager: a test"]);
-    let held: i64 =
-        app.database.value("SELECT count(*) FROM security_events WHERE reason LIKE '%@%'").await;
+    let held: i64 = app.database.value("SELECT count(*) FROM security_events WHERE reason LIKE '%@%'").await;
     assert_eq!(held, 0, "the record holds no address");
 }
 

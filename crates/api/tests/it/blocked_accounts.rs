@@ -1,7 +1,8 @@
 //! What the holder of a blocked account reads, and what strangers do not.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::app::{PASSWORD, TestApp};
+use testkit::authenticator::enrol;
 use testkit::client::{Client, Reply};
 
 use crate::support::{OTHER_PASSWORD, assert_alike, count_mails, forgot};
@@ -126,11 +127,9 @@ async fn a_blocked_address_is_not_told_to_log_in() {
 async fn s3_a_block_shows_after_the_second_factor() {
     let app = app().await;
     let ada = app.member("ada").await;
-    let body = json!({ "password": PASSWORD });
-    let enrolled = ada.post("/api/me/factors/totp/", body).await.expect(201).json();
-    let mut authenticator = crate::second_factor::authenticator(&app, &enrolled);
-    let codes: Value = crate::second_factor::confirm(&ada, &mut authenticator).await;
-    let sql = "UPDATE users SET blocked_at = now(), blocked_reason = 'spam', session_epoch = session_epoch + 1";
+    let (_, codes) = enrol(&app, &ada, PASSWORD).await;
+    let sql =
+        "UPDATE users SET blocked_at = now(), blocked_reason = 'spam', session_epoch = session_epoch + 1";
     app.database.batch_execute(sql).await.unwrap();
     let asked = login(&app, "ada", PASSWORD).await.expect(401);
     assert_eq!(asked.code(), "second_factor_required");
@@ -140,6 +139,6 @@ async fn s3_a_block_shows_after_the_second_factor() {
         app.client().post("/api/login/factor/", body).await
     };
     assert_eq!(finish("000000").await.expect(401).code(), "invalid_code");
-    let reply = finish(codes[0].as_str().unwrap()).await.expect(403);
+    let reply = finish(&codes[0]).await.expect(403);
     assert_eq!((reply.code().as_str(), &reply.json()["reason"]), ("account_blocked", &json!("spam")));
 }

@@ -190,11 +190,11 @@ pub async fn correct_email(
     let old = Email::from_stored(target.email);
     // While the account still has the old address, which requests that no worker has seen yet name.
     recovery::void_all(&mut tx, now, target.id).await?;
-    store::set_email(&mut tx, target.id, email).await.map_err(|error| {
-        match constraint::unique_violation(&error) {
-            Some(_) => OperatorError::EmailTaken,
-            None => error.into(),
-        }
+    store::set_email(&mut tx, target.id, email).await.map_err(|error| match constraint::unique_violation(
+        &error,
+    ) {
+        Some(_) => OperatorError::EmailTaken,
+        None => error.into(),
     })?;
     if target.email_verified_at.is_some() {
         super::store::remember_identity(&mut tx, target.id, &identity_hash(keys, &old), now).await?;

@@ -284,7 +284,12 @@ pub(super) async fn bury(
     identity: Option<&[u8]>,
 ) -> QueryResult<()> {
     diesel::update(users::table.find(id))
-        .set((users::email.eq(tombstone), users::password_hash.eq(None::<String>), users::blocked_reason.eq(None::<String>), users::deleted_at.eq(now)))
+        .set((
+            users::email.eq(tombstone),
+            users::password_hash.eq(None::<String>),
+            users::blocked_reason.eq(None::<String>),
+            users::deleted_at.eq(now),
+        ))
         .execute(&mut **tx)
         .await?;
     let mut identities: Vec<Vec<u8>> =

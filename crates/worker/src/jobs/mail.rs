@@ -161,11 +161,7 @@ pub(super) async fn recovery_code_used(
 }
 
 /// Of two that say the opposite, the one is sent that is still true.
-pub(super) async fn account_blocked(
-    context: &Context,
-    lease: &Lease,
-    user_id: Uuid,
-) -> Result<(), JobError> {
+pub(super) async fn account_blocked(context: &Context, lease: &Lease, user_id: Uuid) -> Result<(), JobError> {
     match accounts::block_notice(&context.pool, user_id).await? {
         Some(notice) => blocked(context, lease, notice).await,
         None => done(context, lease).await,

@@ -66,8 +66,11 @@ pub(super) async fn notice(connection: &mut Connection, id: Uuid) -> QueryResult
         .first(connection)
         .await
         .optional()?;
-    let notice = |(email, username, reason, at)| {
-        BlockNotice { address: Email::from_stored(email), username, reason, at }
+    let notice = |(email, username, reason, at)| BlockNotice {
+        address: Email::from_stored(email),
+        username,
+        reason,
+        at,
     };
     Ok(row.map(notice))
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::audit::Event;
 use crate::db::{Connection, Tx};
 use crate::schema::{
-    former_identities, identities, ledger_entries, referrals, rewards, security_events as events, sessions, users,
+    former_identities, identities, ledger_entries, referrals, rewards, security_events as events, sessions,
+    users,
 };
 
 /// Accounts that nothing speaks for.
@@ -30,9 +31,7 @@ macro_rules! abandoned {
                     .filter(events::created_at.ge($before)),
             )))
             // It had a confirmed address before an operator gave it another.
-            .filter(not(exists(
-                former_identities::table.filter(former_identities::user_id.eq(users::id)),
-            )))
+            .filter(not(exists(former_identities::table.filter(former_identities::user_id.eq(users::id)))))
             .filter(not(exists(rewards::table.filter(rewards::user_id.eq(users::id)))))
             .filter(not(exists(ledger_entries::table.filter(ledger_entries::user_id.eq(users::id)))))
             .filter(not(exists(referrals::table.filter(referrals::referrer_id.eq(users::id)))))

@@ -47,11 +47,7 @@ pub(super) async fn attribute(
     closed_at: Option<DateTime<Utc>>,
 ) -> QueryResult<bool> {
     let updated = diesel::update(resets::table.filter(resets::id.eq(id).and(resets::closed_at.is_null())))
-        .set((
-            resets::user_id.eq(user_id),
-            resets::email.eq(None::<String>),
-            resets::closed_at.eq(closed_at),
-        ))
+        .set((resets::user_id.eq(user_id), resets::email.eq(None::<String>), resets::closed_at.eq(closed_at)))
         .execute(&mut **tx)
         .await?;
     Ok(updated == 1)
