@@ -88,7 +88,7 @@ async fn v1_logs_metrics_redis_and_jobs_hold_no_address_password_token_or_ip() {
 
     the_main_job(&stack, &visitor, &mut canaries).await;
     what_is_refused(&visitor, &mut canaries).await;
-    mails_that_bounce(&stack, &visitor).await;
+    mails_that_are_refused(&stack, &visitor).await;
     recovery_and_goodbye(&stack, &visitor, &mut canaries).await;
     // They were all there to be found.
     let held: String = stack.database.value("SELECT string_agg(users::text, ' ') FROM users").await;
@@ -296,11 +296,11 @@ async fn what_is_refused(visitor: &impl Fn(usize, &str) -> Client, canaries: &mu
     client.with_header("User-Agent", "zqagent7421").get("/api/me/").await.expect(401);
 }
 
-/// The server repeats the address in its refusals, as many do.
-async fn mails_that_bounce(stack: &Stack, visitor: &impl Fn(usize, &str) -> Client) {
+/// The server repeats the address in its refusals, as many do. A refusal of policy is no bounce, and ends as a dead job.
+async fn mails_that_are_refused(stack: &Stack, visitor: &impl Fn(usize, &str) -> Client) {
     let text = |code: &str| format!("{code} <{MALLORY}>: not here, {MALLORY}");
     stack.mail.script(Rule::reply(Step::Rcpt, 451, &text("4.2.1")).to(MALLORY).times(1));
-    stack.mail.script(Rule::reply(Step::Rcpt, 550, &text("5.1.1")).to(MALLORY));
+    stack.mail.script(Rule::reply(Step::Rcpt, 550, &text("5.7.1")).to(MALLORY));
     visitor(0, IPV4).post("/api/register/", account(MALLORY, "mallory")).await.expect(201);
     within(RECOVERY, "the mail was put off", async || {
         let sql = "SELECT count(*) FROM outbox WHERE last_error LIKE '%451%'";
