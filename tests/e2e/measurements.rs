@@ -15,7 +15,7 @@ async fn p7_every_metric_that_an_alert_or_the_dashboard_asks_for_is_measured() {
         Stack::start(StackOptions { settings: &[("RATE_LIMITS", "on")], ..Default::default() }).await;
     // What happens in a day: somebody's page is visited, passwords are guessed, Redis goes away.
     let ada = stack.member("ada").await;
-    stack.verify(0, "ada").await;
+    stack.verify_in(&ada, "ada").await;
     let link = json!({ "title": "My garden", "url": "https://garden.example" });
     let link = ada.post("/api/links/", link).await.expect(201).json();
     let link = format!("/l/{}", link["id"].as_str().unwrap());

@@ -1,7 +1,9 @@
 //! A whole Trellis in this process: an api, and a worker when a test wants one, on a database and a mail server of their
 //! own and a clock that a test may move.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use domain::clock::Clock;
@@ -35,6 +37,7 @@ pub struct TestApp {
     pub settings: TestSettings,
     api: api::server::Handle,
     worker: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    browsers: Mutex<BTreeMap<String, Client>>,
 }
 
 impl TestApp {
@@ -59,7 +62,7 @@ impl TestApp {
         change(&mut settings);
         let clock = Clock::system();
         let (addr, api) = start_api(&settings, &clock).await;
-        Self { addr, database, mail, clock, settings, api, worker: None }
+        Self { addr, database, mail, clock, settings, api, worker: None, browsers: Mutex::default() }
     }
 
     /// Another api on the same database and Redis.
@@ -125,6 +128,7 @@ impl TestApp {
     pub async fn login(&self, username: &str) -> Client {
         let client = self.client();
         client.post("/api/login/", json!({ "identifier": username, "password": PASSWORD })).await.expect(200);
+        self.browsers.lock().unwrap().insert(username.to_owned(), client.clone());
         client
     }
 
@@ -134,11 +138,18 @@ impl TestApp {
         self.login(username).await
     }
 
-    /// Confirms the address of somebody, with the link of the mail.
+    /// Confirms the address of a person with the link of the mail, in the browser of their last [`TestApp::login`]: its session
+    /// goes on, others end.
     pub async fn verify(&self, username: &str) {
+        let browser = self.browsers.lock().unwrap().get(username).cloned();
+        self.verify_in(&browser.unwrap_or_else(|| self.client()), username).await;
+    }
+
+    /// Confirms the address of a person in this browser.
+    pub async fn verify_in(&self, browser: &Client, username: &str) {
         let mail = self.mail.wait_for_to(&format!("{username}@example.org")).await.unwrap();
         let token = mail.token().expect("the mail has a link");
-        self.client().post("/api/verify-email/", json!({ "token": token })).await.expect(204);
+        browser.post("/api/verify-email/", json!({ "token": token })).await.expect(204);
     }
 
     /// The referral code of whoever is signed in.

@@ -172,8 +172,13 @@ impl Stack {
 
     /// Confirms the address of somebody at an api, with the link of the mail.
     pub async fn verify(&self, api: usize, username: &str) {
+        self.verify_in(&self.client(api), username).await;
+    }
+
+    /// Confirms the address of a person in this browser, whose session goes on; others end.
+    pub async fn verify_in(&self, browser: &Client, username: &str) {
         let token = self.mail_to(username).await.token().expect("the mail has a link");
-        self.client(api).post("/api/verify-email/", json!({ "token": token })).await.expect(204);
+        browser.post("/api/verify-email/", json!({ "token": token })).await.expect(204);
     }
 
     /// The figures of whoever is signed in, once they look as wanted.

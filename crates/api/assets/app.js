@@ -302,7 +302,11 @@ const forms = {
     });
   },
   "verify-email"(form) {
-    wireToken(form, (token) => call("POST", "/api/verify-email/", { token }));
+    wireToken(form, async (token) => {
+      // The session that comes with the request stays, all others end: so the access token must not have expired.
+      if (csrfToken() !== null) await call("GET", "/api/me/", undefined, { session: true }).catch(() => null);
+      await call("POST", "/api/verify-email/", { token });
+    });
   },
 };
 

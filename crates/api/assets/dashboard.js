@@ -295,7 +295,7 @@ find("[data-action=resend]").addEventListener("click", async () => {
   say("resend", "");
   try {
     await call("POST", "/api/verify-email/resend/", undefined, session);
-    say("resend", "Sent. The newest link is the one that works.");
+    say("resend", "Sent. If it does not arrive, look into your spam folder.");
   } catch (failure) {
     if (!(failure instanceof Failure) || signedOut(failure)) fail(failure);
     else say("resend", failureText(failure));

@@ -8,6 +8,7 @@ mod bounce;
 mod email;
 mod email_change;
 mod mailbox;
+mod mailbox_proof;
 mod operators;
 mod password;
 mod pending;
@@ -36,13 +37,15 @@ pub use bounce::{bounced_at, record_bounce, record_delivery};
 pub use email::{Email, EmailError};
 pub(crate) use email_change::purge as purge_email_changes;
 pub use email_change::{
-    Notice, confirm_email_change, email_change_mail, email_change_notice, request_email_change,
+    NewAddress, Notice, confirm_email_change, email_change_mail, email_change_notice, request_email_change,
 };
 pub use mailbox::AddressMail;
 pub use operators::{
     Intervened, Intervention, OperatorError, SignInState, confirm_email, correct_email, delete_as_operator,
     demote, end_sessions, export_as_operator, sign_in_state,
 };
+pub use mailbox_proof::Removed;
+pub(crate) use mailbox_proof::{prove_mailbox, set_verified};
 pub use password::{Password, PasswordError};
 pub(crate) use pending::purge as purge_pending;
 pub use pending::{
@@ -58,7 +61,7 @@ pub use unverified::expire_unverified;
 pub use username::{Username, UsernameError};
 pub(crate) use verification::purge as purge_verifications;
 pub use verification::{
-    VerificationMail, VerifyError, request_verification, verification_mail, verify_email,
+    Resend, VerificationMail, VerifyError, request_verification, verification_mail, verify_email,
 };
 
 /// What signing in needs to know.

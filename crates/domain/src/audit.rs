@@ -89,6 +89,7 @@ events! {
     AccountCreated = "account_created", "The account was made.";
     AccountDeleted = "account_deleted", "The account was deleted.";
     EmailVerified = "email_verified", "The address was confirmed.";
+    TrustReset = "trust_reset", "The mailbox was proved for the first time, and what had been added to the account before was removed: the reason names it.";
     EmailChangeRequested = "email_change_requested", "A new address was asked for, with the password.";
     EmailChanged = "email_changed", "The new address was confirmed and took the place of the old.";
     DataExported = "data_exported", "Everything held about the account was handed out.";

@@ -245,10 +245,19 @@ pub async fn reset(pool: &Pool, now: DateTime<Utc>, email: &Email) -> Result<Res
     Ok(Reset::Done)
 }
 
+/// How much was held of a user's factors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forgotten {
+    /// Apps, confirmed or not.
+    pub(crate) apps: usize,
+    /// Recovery codes, used or not.
+    pub(crate) codes: usize,
+}
+
 /// Removes everything that is held of a user's factors.
-pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
-    store::delete_codes(tx, user_id).await?;
-    Ok(store::delete_factor(tx, user_id).await?)
+pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<Forgotten, DbError> {
+    let codes = store::delete_codes(tx, user_id).await?;
+    Ok(Forgotten { apps: store::delete_factor(tx, user_id).await?, codes })
 }
 
 /// Removes apps that never got their first code. Returns how many.

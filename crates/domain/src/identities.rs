@@ -9,7 +9,7 @@ mod store;
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::accounts::{self, Credentials, Email, NewAccount, RegisterError, Registered, Username};
@@ -56,6 +56,8 @@ pub struct Newcomer {
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
     pub known_as: Vec<Uuid>,
+    /// How long the address of a new account may be confirmed.
+    pub confirmation: TimeDelta,
     /// Whether an account may be made with an address that the provider does not vouch for.
     pub may_be_unverified: bool,
 }
@@ -203,6 +205,7 @@ async fn register(
         password_hash: None,
         claim: newcomer.claim.clone(),
         known_as: newcomer.known_as.clone(),
+        confirmation: newcomer.confirmation,
         trace: trace.clone(),
     };
     let made = accounts::register_vouched(tx, now, keys, policy, new, profile.email_verified).await;
@@ -355,9 +358,14 @@ pub async fn spend_state(pool: &Pool, state: Digest, expires_at: DateTime<Utc>) 
     Ok(store::spend_state(&mut connection, state.as_slice(), expires_at).await?)
 }
 
-/// Removes a user's identities.
-pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
+/// Removes a user's identities. Returns how many.
+pub(crate) async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<usize, DbError> {
     Ok(store::delete_all(tx, user_id).await?)
+}
+
+/// How many identities a user has.
+pub(crate) async fn count(tx: &mut Tx, user_id: Uuid) -> Result<usize, DbError> {
+    Ok(store::list(tx, user_id).await?.len())
 }
 
 /// Removes states that could not be used any more before `before`.

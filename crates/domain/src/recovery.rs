@@ -2,6 +2,11 @@
 //!
 //! The request only writes a row: it looks nobody up, so the known and the unknown address cost the same. The worker finds
 //! the account, mints the token and removes the address from the row.
+//!
+//! Anyone may ask for any address, so asking takes nothing from the holder of the account. A request that comes while a link
+//! is good is mailed the same link again and voids none. The mails are limited to [`MAILS`] in [`WINDOW`], or in the life of a
+//! link where that is shorter: when a link ends, the request that it was minted for no longer counts, so that the next request
+//! is always mailed. A link also proves the mailbox, see [`accounts::prove_mailbox`].
 
 mod blocked;
 mod store;
@@ -10,17 +15,21 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::accounts::{self, Email};
-use crate::audit::{Event, Trace};
+use crate::audit::{self, Entry, Event, Trace};
+use crate::config::ReferralPolicy;
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 pub use blocked::blocked_mail;
 
-/// How long a link works, from the request, in minutes.
-pub const LIFETIME_MINUTES: u32 = 15;
+/// How many links an account is mailed within [`WINDOW`] at most, no matter who asks: mailboxes are not flooded.
+const MAILS: i64 = 3;
 
-/// How many links an account is mailed in an hour at most, whoever asks: nobody's mailbox is flooded.
-const MAILS_AN_HOUR: i64 = 3;
+/// What [`MAILS`] is counted over, unless links live shorter.
+const WINDOW: TimeDelta = TimeDelta::hours(1);
+
+/// A link with less than this part of its life left is not mailed again: the mail may arrive too late.
+const USEFUL_PART: i32 = 4;
 
 /// What a reset mail is made of.
 #[derive(Debug)]
@@ -63,27 +72,27 @@ impl From<crate::db::QueryError> for ResetError {
     }
 }
 
-/// Promises a mail to the address, should it have an account.
+/// Promises a mail to the address, should it have an account. Its link lives for `lifetime`.
 pub async fn request(
     pool: &Pool,
     now: DateTime<Utc>,
+    lifetime: TimeDelta,
     email: &Email,
     request_id: Option<String>,
 ) -> Result<(), DbError> {
     let id = Uuid::now_v7();
     let mut tx = Tx::begin(pool).await?;
-    store::insert(&mut tx, id, email.as_str(), now, now + TimeDelta::minutes(LIFETIME_MINUTES.into()))
-        .await?;
+    store::insert(&mut tx, id, email.as_str(), now, now + lifetime).await?;
     let options = outbox::Options { request_id, ..outbox::Options::default() };
     outbox::enqueue(&mut tx, &Job::SendPasswordReset { reset_id: id }, options).await?;
     tx.commit().await
 }
 
-/// Finds the account of a request, voids its earlier requests, and mints the token: the same each time, so that a mail
-/// sent twice carries one link. `None` when there is nobody to write to, or nothing more to do.
+/// Finds the account of a request, and the link to mail: the one that is good, else a new one. The same each time, so that a
+/// mail sent twice carries one link. `None` when there is no account to write to, or nothing more to do.
 ///
 /// Jobs run in any order and side by side. The lock on the user's row puts the requests of one account one after another;
-/// it is taken before any lock on a request, as by whoever spends or voids one.
+/// it is taken before any lock on a request, like everywhere a request is spent or voided.
 pub async fn reset_mail(
     pool: &Pool,
     now: DateTime<Utc>,
@@ -101,31 +110,57 @@ pub async fn reset_mail(
     if let Some(account) = &account {
         accounts::lock(&mut tx, account.id).await?;
     }
-    if !store::lock_unclosed(&mut tx, id).await? {
-        return Ok(None);
-    }
-    let hour_ago = request.created_at - TimeDelta::hours(1);
-    let wanted = match account {
-        Some(account) if store::count_minted(&mut tx, account.id, id, hour_ago).await? < MAILS_AN_HOUR => {
-            Some(account)
-        }
-        _ => None,
+    // Again under the lock: another delivery of this job may have resolved it.
+    let Some(request) = store::lock_unclosed(&mut tx, id).await? else { return Ok(None) };
+    let link = match &account {
+        Some(account) => resolve(&mut tx, now, key, id, account.id, &request).await?,
+        None => None,
     };
-    let Some(account) = wanted else {
+    if link.is_none() {
         store::close(&mut tx, id, now).await?;
-        tx.commit().await?;
-        return Ok(None);
-    };
-    let token = key.token("reset-password", id.as_bytes());
-    store::void_older(&mut tx, account.id, request.created_at, now).await?;
-    store::mint(&mut tx, id, account.id, token.digest().as_slice()).await?;
+    }
     tx.commit().await?;
-    Ok(Some(ResetMail {
+    Ok(account.zip(link).map(|(account, link)| ResetMail {
         address: Email::from_stored(account.email),
         username: account.username,
-        token,
-        expires_at: request.expires_at,
+        token: link_token(key, link.id),
+        expires_at: link.expires_at,
     }))
+}
+
+/// The link that a request is mailed. The caller holds the locks on the account and the request.
+async fn resolve(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    key: &Key,
+    id: Uuid,
+    user_id: Uuid,
+    request: &store::Request,
+) -> Result<Option<store::Link>, DbError> {
+    // Resolved before: the mail is sent again.
+    if request.is_minted {
+        return Ok(Some(store::Link { id, expires_at: request.expires_at }));
+    }
+    if let Some(target) = request.repeats_id {
+        return Ok(store::find_good(tx, user_id, now, Some(target)).await?);
+    }
+    let lifetime = request.expires_at - request.created_at;
+    let since = request.created_at - lifetime.min(WINDOW);
+    if store::count_mailed(tx, user_id, id, since).await? >= MAILS {
+        return Ok(None);
+    }
+    let good = store::find_good(tx, user_id, now, None).await?;
+    if let Some(link) = good.filter(|link| link.expires_at - now >= lifetime / USEFUL_PART) {
+        store::repeat(tx, id, user_id, link.id).await?;
+        return Ok(Some(link));
+    }
+    store::mint(tx, id, user_id, link_token(key, id).digest().as_slice()).await?;
+    Ok(Some(store::Link { id, expires_at: request.expires_at }))
+}
+
+/// The token of a request, the same each time.
+fn link_token(key: &Key, id: Uuid) -> Token {
+    key.token("reset-password", id.as_bytes())
 }
 
 /// Whose password the token may set, without spending it.
@@ -137,11 +172,13 @@ pub async fn inspect(pool: &Pool, now: DateTime<Utc>, token: &str) -> Result<Res
     Ok(ResetTarget { user_id, email: Email::from_stored(email), username })
 }
 
-/// Spends the token and sets the password: one statement decides who of many does. All sessions end and the owner is told
-/// by mail. Returns the sessions that ended.
+/// Spends the token and sets the password: one statement decides which of many requests does. All sessions end and the owner
+/// is notified by mail. The link was mailed, so it proves the mailbox of an account that never confirmed its address. Returns
+/// the sessions that ended.
 pub async fn redeem(
     pool: &Pool,
     now: DateTime<Utc>,
+    policy: ReferralPolicy,
     token: &str,
     target: &ResetTarget,
     new_hash: &str,
@@ -149,20 +186,29 @@ pub async fn redeem(
 ) -> Result<Vec<Uuid>, ResetError> {
     let token = Token::parse(token).map_err(|_| ResetError::InvalidToken)?;
     let mut tx = Tx::begin(pool).await?;
-    accounts::lock(&mut tx, target.user_id).await?.ok_or(ResetError::InvalidToken)?;
-    if !store::spend(&mut tx, token.digest().as_slice(), target.user_id, now).await? {
+    let user_id = target.user_id;
+    accounts::lock(&mut tx, user_id).await?.ok_or(ResetError::InvalidToken)?;
+    if !store::spend(&mut tx, token.digest().as_slice(), user_id, now).await? {
         return Err(ResetError::InvalidToken);
     }
-    let ended =
-        accounts::set_password(&mut tx, now, target.user_id, new_hash, None, Event::PasswordReset, trace)
-            .await?;
+    let account = accounts::find_in(&mut tx, user_id).await?.ok_or(ResetError::InvalidToken)?;
+    let mut ended = Vec::new();
+    if account.email_verified_at.is_none() {
+        // A change of address voids all links: this one was mailed to the address that the account has.
+        accounts::set_verified(&mut tx, now, &account).await?;
+        audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
+        ended = accounts::prove_mailbox(&mut tx, now, policy, user_id, None, trace).await?;
+    }
+    ended.extend(
+        accounts::set_password(&mut tx, now, user_id, new_hash, None, Event::PasswordReset, trace).await?,
+    );
     tx.commit().await?;
     Ok(ended)
 }
 
 /// Voids a user's open requests: the password is known, or changed.
 pub(crate) async fn void_all(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
-    Ok(store::void_older(tx, user_id, DateTime::<Utc>::MAX_UTC, now).await?)
+    Ok(store::void_all(tx, user_id, now).await?)
 }
 
 /// Removes what is held of a user's requests, those included that no worker has seen yet.

@@ -72,6 +72,7 @@ diesel::table! {
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
         used_at -> Nullable<Timestamptz>,
+        repeats_id -> Nullable<Uuid>,
     }
 }
 
@@ -84,6 +85,7 @@ diesel::table! {
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
         closed_at -> Nullable<Timestamptz>,
+        repeats_id -> Nullable<Uuid>,
     }
 }
 

@@ -247,6 +247,11 @@ pub(crate) async fn end_all(
     Ok(store::end_others(tx, user_id, epoch, now, reason).await?)
 }
 
+/// Whether a session is of this user and has not ended.
+pub(crate) async fn is_of(tx: &mut Tx, id: Uuid, user_id: Uuid) -> Result<bool, DbError> {
+    Ok(store::is_of(tx, id, user_id).await?)
+}
+
 /// Removes what the sessions of a user tell about where they came from.
 pub(crate) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> Result<(), DbError> {
     Ok(store::forget_origins(tx, user_id).await?)

@@ -121,6 +121,9 @@ async fn dispatch(
         Job::SendEmailChanged { change_id } => mail::email_changed(context, lease, *change_id).await,
         Job::SendPasswordReset { reset_id } => mail::password_reset(context, lease, *reset_id).await,
         Job::SendPasswordChanged { user_id } => mail::password_changed(context, lease, *user_id).await,
+        Job::SendTrustReset { user_id, removed } => {
+            mail::trust_reset(context, lease, *user_id, removed).await
+        }
         Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
         Job::SendFactorAdded { user_id } => mail::factor_added(context, lease, *user_id).await,
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,

@@ -1,6 +1,7 @@
-//! What we remember in a browser beyond a session: who signed in there, and by whose referral link it came.
+//! What we remember in a browser beyond a session: who signed in there, by whose referral link it came, and which
+//! registration it began.
 //!
-//! Both cookies are signed and never name anybody to a script: they are `HttpOnly`.
+//! All cookies are signed and hidden from scripts: they are `HttpOnly`.
 //!
 //! The device cookie has two uses. It tells that a friend who registers is the referrer; for that, whose it is suffices. And
 //! it lets the owner of an account in while strangers keep the limit of that account used up (OWASP's device cookies); so it
@@ -38,6 +39,15 @@ pub const REFERRAL: CookieKind = CookieKind {
     max_age: Duration::days(30),
 };
 
+/// Which registration this browser began last, with `REGISTRATION=verified`, so that it may correct the address.
+pub const REGISTRATION: CookieKind = CookieKind {
+    plain_name: "registration",
+    secure_name: "__Host-registration",
+    path: "/",
+    http_only: true,
+    max_age: Duration::days(2),
+};
+
 /// A browser in which somebody signed in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -58,12 +68,13 @@ impl Device {
     }
 }
 
-/// Makes and reads both.
+/// Makes and reads them.
 #[derive(Clone, Debug)]
 pub struct Browser {
     cookies: Cookies,
     device_key: Key,
     referral_key: Key,
+    registration_key: Key,
 }
 
 impl Browser {
@@ -73,6 +84,7 @@ impl Browser {
             cookies,
             device_key: referral_key.derive("device cookie"),
             referral_key: referral_key.derive("referral cookie"),
+            registration_key: referral_key.derive("registration cookie"),
         }
     }
 
@@ -103,6 +115,18 @@ impl Browser {
     /// Remembers whose link was followed.
     pub fn referral_cookie(&self, code: &ReferralCode) -> Cookie<'static> {
         self.cookies.make(&REFERRAL, signed::sign(&self.referral_key, code.as_str()))
+    }
+
+    /// Remembers a registration that waits for its address.
+    pub fn registration_cookie(&self, id: Uuid) -> Cookie<'static> {
+        let text = id.simple().to_string();
+        self.cookies.make(&REGISTRATION, signed::sign(&self.registration_key, &text))
+    }
+
+    /// Which registration was begun last.
+    pub fn registration(&self, headers: &HeaderMap) -> Option<Uuid> {
+        let signed = self.cookies.read(headers, &REGISTRATION)?;
+        Uuid::try_parse(signed::verify(&self.registration_key, signed)?).ok()
     }
 
     /// Whose link was followed last.

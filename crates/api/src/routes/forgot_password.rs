@@ -28,7 +28,8 @@ pub(super) struct Body {
 
 /// Ask for a new password
 ///
-/// Mails a link, good for 15 minutes, if the address has an account. The answer does not tell.
+/// Mails a link, good for an hour (`RESET_LINK_LIFETIME`), if the address has an account. The answer does not tell. A request
+/// that comes while a link is good sends the same link again. At most three mails are sent within an hour.
 #[utoipa::path(
     post, path = "/api/forgot-password/", tag = "accounts", request_body = Body,
     responses((status = 202, description = "Noted")),
@@ -43,7 +44,8 @@ pub(super) async fn post(
     let email = fields.finish(email)?;
     // Nobody's mailbox is flooded, and nobody learns that a limit was met.
     if throttle.check(email.as_str()).await.is_allowed() {
-        recovery::request(&state.pool, state.clock.now(), &email, Some(id.to_string())).await?;
+        let lifetime = state.config.common.lifetimes.reset_link;
+        recovery::request(&state.pool, state.clock.now(), lifetime, &email, Some(id.to_string())).await?;
         state.wake.wake();
     }
     Ok(HttpResponse::Accepted().finish())

@@ -1,7 +1,7 @@
 //! `POST /api/me/email/`: asks for another e-mail address.
 
 use actix_web::HttpResponse;
-use domain::accounts::{self, Email};
+use domain::accounts::{self, Email, NewAddress};
 use utoipa::ToSchema;
 
 use super::proof;
@@ -29,8 +29,8 @@ pub(super) struct Body {
 
 /// Change the e-mail address
 ///
-/// Takes effect when the new address confirms it with the mailed link (`POST /api/verify-email/`), within 48 hours; the old
-/// one works until then, and is told now and then. The answer does not tell whether the new address has an account. With
+/// Takes effect when the new address confirms it with the mailed link (`POST /api/verify-email/`), within
+/// `CONFIRMATION_LIFETIME` (48 hours); the old one works until then, and is told now and then. The answer does not tell whether the new address has an account. With
 /// the change every other session ends and mailed links are void; the referral code stays. A new password, or a newer
 /// request, stops a change that waits.
 #[utoipa::path(
@@ -59,7 +59,8 @@ pub(super) async fn post(
         return Err(Problem::of_field("/email", complaint));
     }
     let (now, session) = (state.clock.now(), caller.session_id);
-    accounts::request_email_change(&state.pool, now, state.keys(), &checked, session, &email, &trace).await?;
+    let new = NewAddress { email: &email, lifetime: state.config.common.lifetimes.confirmation };
+    accounts::request_email_change(&state.pool, now, state.keys(), &checked, session, new, &trace).await?;
     state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "another e-mail address was asked for");
     Ok(HttpResponse::Accepted().finish())

@@ -73,8 +73,9 @@ pub(super) struct Referral {
 /// Register
 ///
 /// Makes an account and mails a link that confirms the address. With `REGISTRATION=verified` there is no account yet: the
-/// answer is 202 without a body, whether the address has an account or not, the username is kept for 48 hours, and the
-/// mail's link leads to `POST /api/register/confirm/`. `?referral=` takes a code or a user id from a link: an
+/// answer is 202 without a body, whether the address has an account or not, the username is kept for `CONFIRMATION_LIFETIME`
+/// (48 hours), and the mail's link leads to `POST /api/register/confirm/`. The same browser, known by a cookie, may correct a
+/// wrong address: the same name with another one replaces the registration. `?referral=` takes a code or a user id from a link: an
 /// unknown one does not stand in the way. Registering does not sign in.
 ///
 /// Whoever lost the answer sends the same again: with an `Idempotency-Key`, for a day, it is answered as it was the first
@@ -130,15 +131,18 @@ pub(super) async fn post(
         None => from_link.or_else(from_cookie).map(Claim::Link),
     };
     let known_as = known_as(&state, &request, caller);
+    let confirmation = state.config.common.lifetimes.confirmation;
     let (Some(password), false) = (password, verified) else {
-        let new = NewRegistration { email, username, claim, known_as, trace };
-        accounts::begin_registration(&state.pool, state.clock.now(), state.keys(), new).await?;
+        let (earlier, lifetime) = (state.browser.registration(request.headers()), confirmation);
+        let new = NewRegistration { email, username, claim, known_as, earlier, lifetime, trace };
+        let id = accounts::begin_registration(&state.pool, state.clock.now(), state.keys(), new).await?;
         state.wake.wake();
-        return Ok(HttpResponse::Accepted().finish());
+        let remembered = state.browser.registration_cookie(id);
+        return Ok(HttpResponse::Accepted().cookie(remembered).finish());
     };
     let secret = attempt.is_some().then(|| password.secret().clone());
     let password_hash = Some(passwords::hash_chosen(&state, password).await?);
-    let new = NewAccount { email, username, password_hash, claim, known_as, trace };
+    let new = NewAccount { email, username, password_hash, claim, known_as, confirmation, trace };
     let (pool, now, policy) = (&state.pool, state.clock.now(), state.config.common.referrals);
     let (Some(attempt), Some(secret)) = (attempt, secret) else {
         return Ok(made(&state, accounts::register(pool, now, state.keys(), policy, new).await?).await);

@@ -24,7 +24,9 @@ pub(super) struct Body {
 
 /// Set a new password
 ///
-/// Ends all sessions, mails a notice, and does not sign in. A token is good for one use; every bad one is answered alike.
+/// Ends all sessions, mails a notice, and does not sign in. A token is good for one use; every bad one is answered alike. The
+/// link also confirms an address that was never confirmed: identities, second factors, recovery codes and changes of address
+/// that were added before are removed then.
 #[utoipa::path(
     post, path = "/api/reset-password/", tag = "accounts", request_body = Body,
     responses((status = 204, description = "The password is set"),
@@ -50,7 +52,8 @@ pub(super) async fn post(
         Password::choose(&password, shortest, &own).map_err(|error| Problem::of_field("/password", error))?;
     let hash = passwords::hash_chosen(&state, chosen).await?;
     let now = state.clock.now();
-    let ended = recovery::redeem(&state.pool, now, &token, &target, &hash, &trace).await?;
+    let policy = state.config.common.referrals;
+    let ended = recovery::redeem(&state.pool, now, policy, &token, &target, &hash, &trace).await?;
     state.sessions.forget(&ended).await;
     state.wake.wake();
     tracing::info!(user_id = %target.user_id, "a password was reset");

@@ -1,5 +1,6 @@
 //! Many people at once: they come and confirm without the api, which would hash a password for each.
 
+use chrono::TimeDelta;
 use domain::accounts::{self, Email, NewAccount, Username};
 use domain::config::{Common, Settings};
 use domain::db::Pool;
@@ -33,6 +34,7 @@ impl<'a> Crowd<'a> {
                 password_hash: Some("$argon2id$of-no-password".to_owned()),
                 claim: Some(Claim::Typed(ReferralCode::parse(code).unwrap())),
                 known_as: Vec::new(),
+                confirmation: TimeDelta::hours(48),
                 trace: domain::audit::Trace::default(),
             };
             let (now, Common { keys, referrals, .. }) = (self.app.clock.now(), &self.common);
@@ -58,6 +60,7 @@ impl<'a> Crowd<'a> {
             now,
             self.common.referrals,
             &mail.token.expose(),
+            None,
             &domain::audit::Trace::default(),
         )
         .await

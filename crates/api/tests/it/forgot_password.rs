@@ -140,6 +140,30 @@ async fn r7_links_lead_to_our_own_address_whatever_a_request_says() {
     reset(&app, &token, OTHER_PASSWORD).await.expect(204);
 }
 
+/// cases/accounts 6: a request while a link is good sends the same link again, and nothing that others ask for takes it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn r4_r8_a_stranger_who_asks_takes_no_link_away() {
+    let app = TestApp::start().await;
+    app.register("ada", None).await.expect(201);
+    let token = reset_token(&app, "ada").await;
+    for _ in 0..9 {
+        forgot(&app, "ada@example.org").await.expect(202);
+    }
+    app.jobs_done().await;
+    assert_eq!(tokens(&app, "ada@example.org", RESET), [token.clone(), token.clone(), token.clone()]);
+    // A stranger asks once more just before the end, and the holder just after it.
+    app.clock.advance(TimeDelta::minutes(59));
+    forgot(&app, "ada@example.org").await.expect(202);
+    app.jobs_done().await;
+    assert_eq!(tokens(&app, "ada@example.org", RESET).len(), 3);
+    crate::support::reset(&app, &token, "short").await.expect(422);
+    app.clock.advance(TimeDelta::minutes(1));
+    let next = reset_token(&app, "ada").await;
+    assert_ne!(next, token);
+    reset(&app, &token, OTHER_PASSWORD).await.expect(400);
+    reset(&app, &next, OTHER_PASSWORD).await.expect(204);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r8_an_address_is_mailed_three_links_an_hour_at_most_whoever_asks() {
     let mut app = TestApp::api_only().await;

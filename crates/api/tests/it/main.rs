@@ -33,6 +33,7 @@ mod login;
 mod login_limits;
 mod login_timing;
 mod logout;
+mod mailbox_proof;
 mod main_job;
 mod me;
 mod me_email;

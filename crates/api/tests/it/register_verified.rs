@@ -41,6 +41,16 @@ async fn confirm(client: &Client, token: &str, password: &str) -> Reply {
     client.post("/api/register/confirm/", json!({ "token": token, "password": password })).await
 }
 
+/// An answer without its only cookie, which differs each time: the browser remembers its registration by it.
+fn without_registration(mut reply: Reply) -> Reply {
+    let cookies: Vec<_> = reply.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies.len(), 1);
+    let line = cookies[0].to_str().unwrap();
+    assert!(line.starts_with("registration=") && line.contains("HttpOnly"), "{line}");
+    reply.headers.remove("set-cookie");
+    reply
+}
+
 /// Somebody who registered and confirmed, signed in.
 async fn member(app: &TestApp, username: &str) -> Client {
     let email = format!("{username}@example.org");
@@ -66,9 +76,9 @@ async fn a5_a_known_and_an_unknown_address_are_answered_alike_and_the_owner_is_t
             app.client().post("/api/register/", body).await
         }),
     ];
+    let replies = replies.map(|(name, reply)| (name, without_registration(reply)));
     let reply = assert_alike(&replies).expect(202);
     assert_eq!(reply.text(), "");
-    assert!(!reply.headers.contains_key("set-cookie"));
     app.jobs_done().await;
     assert_eq!(count_mails(&app, "ada@example.org", TAKEN), 2, "one for each that was tried");
     assert_eq!(count_mails(&app, "new@example.org", "Finish creating your account"), 1);
@@ -145,8 +155,8 @@ async fn a6_the_name_is_kept_in_both_cases_until_it_runs_out() {
     }
     // Asking again with the same address is no conflict, in either case.
     let again = [
-        ("unknown", register(&app, "new@example.org", "name.one").await),
-        ("taken", register(&app, "ada@example.org", "name.two").await),
+        ("unknown", without_registration(register(&app, "new@example.org", "name.one").await)),
+        ("taken", without_registration(register(&app, "ada@example.org", "name.two").await)),
     ];
     assert_alike(&again).expect(202);
     app.clock.advance(TimeDelta::hours(48));
@@ -374,4 +384,50 @@ async fn without_that_mode_nothing_changes() {
     assert_eq!(reply.errors(), ["/password required"]);
     let body = json!({ "token": Token::random().expose(), "password": PASSWORD });
     app.client().post("/api/register/confirm/", body).await.expect(400);
+}
+
+/// cases/accounts 21: a typo in the address does not keep the name from the browser that made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_a_browser_may_correct_its_own_registration() {
+    let mut app = TestApp::api_with(verified).await;
+    let body = |email: &str| json!({ "email": email, "username": "ada" });
+    let (browser, other) = (app.client(), app.client());
+    browser.post("/api/register/", body("adda@example.org")).await.expect(202);
+    other.post("/api/register/", json!({ "email": "bob@example.org", "username": "bob" })).await.expect(202);
+    // Another browser, with a registration of its own or without, and one that makes its cookie up.
+    for stranger in [&other, &app.client()] {
+        let reply = stranger.post("/api/register/", body("eve@example.org")).await.expect(409);
+        assert_eq!(reply.code(), "username_taken");
+    }
+    let forged = app.client();
+    let value = browser.cookie("registration").unwrap().value;
+    forged.set_cookie("registration", &format!("{}x", value));
+    forged.post("/api/register/", body("eve@example.org")).await.expect(409);
+
+    browser.post("/api/register/", body("ada@example.org")).await.expect(202);
+    assert_eq!(count(&app, "pending_registrations WHERE reserves AND username = 'ada'").await, 1);
+    assert_eq!(dump::holding(&app.database, "adda@example.org").await, [""; 0], "the first one is closed");
+    other.post("/api/register/", body("eve@example.org")).await.expect(409);
+    app.start_worker();
+    app.jobs_done().await;
+    assert_eq!(tokens(&app, "adda@example.org", CONFIRM).len(), 0);
+    app.confirm_registration("ada@example.org").await.expect(201);
+
+    // A link that was mailed before the correction is void.
+    browser
+        .post("/api/register/", json!({ "email": "wrong@example.org", "username": "cat" }))
+        .await
+        .expect(202);
+    let wrong = wait_for_tokens(&app, "wrong@example.org", CONFIRM, 1).await.remove(0);
+    browser
+        .post("/api/register/", json!({ "email": "cat@example.org", "username": "cat" }))
+        .await
+        .expect(202);
+    confirm(&app.client(), &wrong, PASSWORD).await.expect(400);
+    // The same browser may register a second person without closing the first.
+    browser
+        .post("/api/register/", json!({ "email": "dog@example.org", "username": "dog" }))
+        .await
+        .expect(202);
+    app.confirm_registration("cat@example.org").await.expect(201);
 }

@@ -6,7 +6,7 @@
 
 mod store;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::mailbox::{self, AddressMail};
@@ -19,6 +19,15 @@ use crate::token::{LENGTH, Token};
 use crate::{recovery, referrals, sessions};
 pub use store::Notice;
 
+/// A new address for an account.
+#[derive(Clone, Copy, Debug)]
+pub struct NewAddress<'a> {
+    /// The address.
+    pub email: &'a Email,
+    /// How long it may be confirmed.
+    pub lifetime: TimeDelta,
+}
+
 /// Promises a mail to the new address and one to the old. The password was checked against `checked`; `session_id` asks.
 /// A newer request overtakes an older one.
 pub async fn request_email_change(
@@ -27,9 +36,10 @@ pub async fn request_email_change(
     keys: &Keys,
     checked: &Credentials,
     session_id: Uuid,
-    email: &Email,
+    new: NewAddress<'_>,
     trace: &Trace,
 ) -> Result<(), GuardedError> {
+    let NewAddress { email, lifetime } = new;
     let user_id = checked.user_id;
     let mut tx = Tx::begin(pool).await?;
     if super::store::lock(&mut tx, user_id).await? != Some(checked.session_epoch) {
@@ -46,7 +56,7 @@ pub async fn request_email_change(
         old_email: &account.email,
         address_hash: &mailbox::hash(keys, email),
         created_at: now,
-        expires_at: now + mailbox::LIFETIME,
+        expires_at: now + lifetime,
         applied_at: None,
         closed_at: None,
     };
@@ -110,14 +120,19 @@ pub async fn email_change_notice(pool: &Pool, id: Uuid) -> Result<Option<Notice>
 }
 
 /// Gives the account the address that the token was mailed to. All sessions end but the one that asked, mailed links are
-/// void, the old address is told; a referral that waited for a confirmed address is judged by the new one and goes on.
-/// The index on the address decides between several who want it. Returns the sessions that ended.
+/// void, the old address is notified; a referral that waited for a confirmed address is judged by the new one and goes on.
+/// The index on the address decides between several accounts that want it. Returns the sessions that ended.
+///
+/// The change proves a mailbox of an account that never confirmed one, see [`prove_mailbox`](super::prove_mailbox). Then
+/// `presented`, the session that the request carries, comes before the one that asked. The latter stays where the account has
+/// a password, which it was asked with and which stays good; without one, another person may have asked.
 pub async fn confirm_email_change(
     pool: &Pool,
     now: DateTime<Utc>,
     keys: &Keys,
     policy: ReferralPolicy,
     token: &str,
+    presented: Option<Uuid>,
     trace: &Trace,
 ) -> Result<Vec<Uuid>, VerifyError> {
     let token = Token::parse(token).map_err(|_| VerifyError::InvalidToken)?;
@@ -129,6 +144,7 @@ pub async fn confirm_email_change(
     let spent =
         store::spend(&mut tx, token.digest().as_slice(), now).await?.ok_or(VerifyError::InvalidToken)?;
     let account = super::store::find(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
+    let is_first_proof = account.email_verified_at.is_none();
     let (old, new) = (Email::from_stored(account.email), Email::from_stored(spent.new_email));
     // While the account still has the old address, which requests that no worker has seen yet name.
     recovery::void_all(&mut tx, now, owner).await?;
@@ -138,18 +154,20 @@ pub async fn confirm_email_change(
             None => error.into(),
         }
     })?;
-    if account.email_verified_at.is_some() {
-        // An address that was never confirmed was perhaps never theirs: nobody else shall be known by it.
+    if !is_first_proof {
+        // An address that was never confirmed was perhaps never theirs: no other person is to be known by it.
         super::store::remember_identity(&mut tx, owner, &identity_hash(keys, &old), now).await?;
     }
     super::verification::forget(&mut tx, owner).await?;
-    let ended = sessions::end_all(&mut tx, now, owner, Some(spent.session_id), "email_changed").await?;
     audit::record(&mut tx, now, Entry::own(owner, Event::EmailChanged), trace).await?;
     promise(&mut tx, &Job::SendEmailChanged { change_id: spent.id }, trace).await?;
     referrals::address_changed(&mut tx, now, keys, owner, &new).await?;
-    if account.email_verified_at.is_none() {
-        super::verified(&mut tx, now, policy, owner, trace.request_id.clone()).await?;
-    }
+    let ended = if is_first_proof {
+        let keep = keep(&mut tx, owner, presented, spent.session_id).await?;
+        super::prove_mailbox(&mut tx, now, policy, owner, keep, trace).await?
+    } else {
+        sessions::end_all(&mut tx, now, owner, Some(spent.session_id), "email_changed").await?
+    };
     tx.commit().await?;
     Ok(ended)
 }
@@ -175,7 +193,8 @@ pub(super) async fn applied(
         old_email: old.as_str(),
         address_hash,
         created_at: now,
-        expires_at: now + mailbox::LIFETIME,
+        // Over already; kept until the mail to the old address has gone out.
+        expires_at: now + TimeDelta::days(2),
         applied_at: Some(now),
         closed_at: Some(now),
     };
@@ -183,8 +202,25 @@ pub(super) async fn applied(
     promise(tx, &Job::SendEmailChanged { change_id: id }, trace).await
 }
 
-/// Voids what is open: the password changed.
-pub(super) async fn void_all(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<(), DbError> {
+/// The session that stays when a change of address is the first proof of a mailbox.
+async fn keep(
+    tx: &mut Tx,
+    user_id: Uuid,
+    presented: Option<Uuid>,
+    asked: Uuid,
+) -> Result<Option<Uuid>, DbError> {
+    if let Some(id) = presented
+        && sessions::is_of(tx, id, user_id).await?
+    {
+        return Ok(Some(id));
+    }
+    let credentials = super::credentials_in(tx, user_id).await?;
+    let has_password = credentials.is_some_and(|credentials| credentials.password_hash.is_some());
+    Ok(has_password.then_some(asked))
+}
+
+/// Voids what is open: the password changed, or the mailbox was proved for the first time. Returns how many.
+pub(super) async fn void_all(tx: &mut Tx, now: DateTime<Utc>, user_id: Uuid) -> Result<usize, DbError> {
     Ok(store::close_all(tx, user_id, now).await?)
 }
 

@@ -13,9 +13,6 @@ use crate::config::Keys;
 use crate::db::{DbError, Tx};
 use crate::token::{LENGTH, Token};
 
-/// How long a link works, and how long a name is kept for whoever has it. Long enough for a mail that is read the day after.
-pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(48);
-
 /// How many mails an address is sent in an hour at most because of what strangers may type, registrations and changes of
 /// address together.
 const MAILS_AN_HOUR: i64 = 3;

@@ -4,10 +4,13 @@
 //! the worker alone, so the known and the unknown address are answered alike, in the same time, and the name is taken in
 //! both cases. No password is kept: whoever opens the link of the mail chooses it, so whoever registers an address that is
 //! somebody else's gains nothing by it.
+//!
+//! A typo in the address must not keep the name from the person who made it: the browser remembers its registration in a
+//! signed cookie, and the same name with another address from there replaces it.
 
 mod store;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -31,6 +34,10 @@ pub struct NewRegistration {
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
     pub known_as: Vec<Uuid>,
+    /// The registration that the same browser began before.
+    pub earlier: Option<Uuid>,
+    /// How long the link works and the name is kept.
+    pub lifetime: TimeDelta,
     /// The request.
     pub trace: Trace,
 }
@@ -101,15 +108,17 @@ impl From<RegisterError> for ConfirmError {
     }
 }
 
-/// Keeps the username and promises a mail. The same statements for every address.
+/// Keeps the username and promises a mail. The same statements for every address. Returns the id of the registration, for
+/// the browser to remember.
 ///
-/// Whoever asks again for the same name with the same address is mailed again; links mailed before stay good.
+/// The same name with the same address is mailed again; links mailed before stay good. The same name with another address
+/// closes the registration that the same browser began before.
 pub async fn begin_registration(
     pool: &Pool,
     now: DateTime<Utc>,
     keys: &Keys,
     new: NewRegistration,
-) -> Result<(), RegisterError> {
+) -> Result<Uuid, RegisterError> {
     let mut tx = Tx::begin(pool).await?;
     if let Some(claim @ Claim::Typed(_)) = &new.claim
         && referrals::find_referrer(&mut tx, claim).await?.is_none()
@@ -125,6 +134,9 @@ pub async fn begin_registration(
     let address_hash = mailbox::hash(keys, &new.email);
     let key = new.username.key();
     store::release(&mut tx, &key, &address_hash, now).await?;
+    if let Some(id) = new.earlier {
+        store::close_own(&mut tx, id, &key, &address_hash, now).await?;
+    }
     let id = Uuid::now_v7();
     let row = store::NewPending {
         id,
@@ -135,7 +147,7 @@ pub async fn begin_registration(
         evidence,
         ip_hash: new.trace.ip_hash.as_deref(),
         created_at: now,
-        expires_at: now + mailbox::LIFETIME,
+        expires_at: now + new.lifetime,
     };
     store::insert(&mut tx, row).await.map_err(|error| match constraint::unique_violation(&error) {
         Some("pending_registrations_username") => RegisterError::UsernameTaken,
@@ -148,7 +160,7 @@ pub async fn begin_registration(
     let options = outbox::Options { request_id: new.trace.request_id, ..outbox::Options::default() };
     outbox::enqueue(&mut tx, &Job::SendRegistration { registration_id: id }, options).await?;
     tx.commit().await?;
-    Ok(())
+    Ok(id)
 }
 
 /// Finds out whether the address has an account, and mints the token if not: the same each time, so that a mail sent twice
@@ -235,6 +247,8 @@ pub async fn confirm_registration(
         // Whoever brought the person may have gone meanwhile, which stands in nobody's way.
         claim: claim.map(Claim::Link),
         known_as,
+        // It is confirmed already.
+        confirmation: TimeDelta::zero(),
         // It was asked for from that network, which is what a referral is judged by.
         trace: Trace { ip_hash: taken.ip_hash, is_public, ..chosen.trace.clone() },
     };

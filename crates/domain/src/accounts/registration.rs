@@ -2,7 +2,7 @@
 
 mod retry;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Account, Email, Username, pending, store, verification};
@@ -28,6 +28,8 @@ pub struct NewAccount {
     pub claim: Option<Claim>,
     /// Users that the browser is known to belong to (a live session, a device cookie).
     pub known_as: Vec<Uuid>,
+    /// How long the address may be confirmed.
+    pub confirmation: TimeDelta,
     /// The request.
     pub trace: Trace,
 }
@@ -123,7 +125,7 @@ async fn make(
     let mut tx = Tx::begin(pool).await?;
     let registered = create(&mut tx, now, keys, policy, &new, None).await?;
     let Registered { account, referral } = &registered;
-    verification::issue(&mut tx, now, account.id, &new.email, new.trace.request_id).await?;
+    verification::issue(&mut tx, now, new.confirmation, account.id, &new.email, new.trace.request_id).await?;
     if let Some(attempt) = attempt {
         let status = referral.as_ref().map(|referral| referral.status.as_str());
         retry::remember(&mut tx, now, attempt, account, status).await?;
@@ -147,7 +149,7 @@ pub(crate) async fn register_vouched(
     if email_verified {
         super::verified(tx, now, policy, id, request_id).await?;
     } else {
-        verification::issue(tx, now, id, &new.email, request_id).await?;
+        verification::issue(tx, now, new.confirmation, id, &new.email, request_id).await?;
     }
     Ok(registered)
 }

@@ -12,12 +12,12 @@ use crate::db::{DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 
-/// How long a link works. Long enough for a mail that is read the day after.
-const LIFETIME: TimeDelta = TimeDelta::hours(48);
+/// How many confirmation mails an account is promised in an hour at most, the one of its registration included: registering
+/// an address of another person does not flood their mailbox.
+const MAILS_AN_HOUR: usize = 5;
 
-/// How many confirmation mails an account is promised in an hour at most, the one of its registration included: nobody's
-/// mailbox is flooded by somebody who registers with its address.
-const MAILS_AN_HOUR: i64 = 5;
+/// A link with less than this part of its life left is not mailed again: the mail may be read too late.
+const USEFUL_PART: i32 = 4;
 
 /// Why an address was not confirmed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,17 @@ impl From<crate::db::QueryError> for VerifyError {
     }
 }
 
+/// The result of asking for another confirmation mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// A mail is on its way.
+    Promised,
+    /// The address is confirmed already.
+    Confirmed,
+    /// Too many were asked for; this long until the next.
+    Limited(TimeDelta),
+}
+
 /// What a confirmation mail is made of.
 #[derive(Debug)]
 pub struct VerificationMail {
@@ -49,38 +60,55 @@ pub struct VerificationMail {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Promises a confirmation mail.
+/// Promises a confirmation mail. Its link is the one that is good, else a new one.
 pub(super) async fn issue(
     tx: &mut Tx,
     now: DateTime<Utc>,
+    lifetime: TimeDelta,
     user_id: Uuid,
     email: &Email,
     request_id: Option<String>,
 ) -> Result<(), DbError> {
     let id = Uuid::now_v7();
-    store::insert(tx, id, user_id, email.as_str(), now, now + LIFETIME).await?;
+    let (email, useful) = (email.as_str(), now + lifetime / USEFUL_PART);
+    let repeats_id = store::find_good(tx, user_id, email, useful).await?;
+    let row = store::NewVerification {
+        id,
+        user_id,
+        email,
+        created_at: now,
+        expires_at: now + lifetime,
+        repeats_id,
+    };
+    store::insert(tx, row).await?;
     let options = outbox::Options { request_id, ..outbox::Options::default() };
     outbox::enqueue(tx, &Job::SendVerification { verification_id: id }, options).await
 }
 
-/// Promises another confirmation mail, unless the address is confirmed already or was written to often enough.
+/// Promises another confirmation mail, unless the address is confirmed already or was mailed to often enough.
 pub async fn request_verification(
     pool: &Pool,
     now: DateTime<Utc>,
+    lifetime: TimeDelta,
     user_id: Uuid,
     request_id: Option<String>,
-) -> Result<(), DbError> {
+) -> Result<Resend, DbError> {
     let mut tx = Tx::begin(pool).await?;
     // Parallel requests are counted one after another.
     super::store::lock(&mut tx, user_id).await?;
     let account = super::store::find(&mut tx, user_id).await?;
-    let hour_ago = now - TimeDelta::hours(1);
-    if let Some(account) = account.filter(|account| account.email_verified_at.is_none())
-        && store::count_since(&mut tx, user_id, hour_ago).await? < MAILS_AN_HOUR
-    {
-        issue(&mut tx, now, user_id, &Email::from_stored(account.email), request_id).await?;
+    let Some(account) = account.filter(|account| account.email_verified_at.is_none()) else {
+        return Ok(Resend::Confirmed);
+    };
+    let window = TimeDelta::hours(1);
+    let mailed = store::mailed_since(&mut tx, user_id, now - window).await?;
+    // Newest first: once this one is out of the window, there is room for another.
+    if let Some(mailed_at) = mailed.get(MAILS_AN_HOUR - 1) {
+        return Ok(Resend::Limited(*mailed_at + window - now));
     }
-    tx.commit().await
+    issue(&mut tx, now, lifetime, user_id, &Email::from_stored(account.email), request_id).await?;
+    tx.commit().await?;
+    Ok(Resend::Promised)
 }
 
 /// Mints the token of a confirmation and stores its digest. The same each time, so that a mail sent twice carries one
@@ -91,29 +119,33 @@ pub async fn verification_mail(
     key: &Key,
     id: Uuid,
 ) -> Result<Option<VerificationMail>, DbError> {
-    let token = key.token("verify-email", id.as_bytes());
     let mut connection = crate::db::get(pool).await?;
+    let id = store::repeated_by(&mut connection, id).await?.unwrap_or(id);
+    let token = key.token("verify-email", id.as_bytes());
     let found = store::mint(&mut connection, id, token.digest().as_slice(), now).await?;
-    Ok(found.map(|(email, username, expires_at)| VerificationMail {
-        address: Email::from_stored(email),
-        username,
+    Ok(found.map(|minted| VerificationMail {
+        address: Email::from_stored(minted.email),
+        username: minted.username,
         token,
-        expires_at,
+        expires_at: minted.expires_at,
     }))
 }
 
 /// Confirms the address that the token was mailed to; a referral that waited for it is settled when its hold has passed. Single
-/// use: one statement spends the token.
+/// use: one statement spends the token. The first confirmation of an account proves its mailbox, see
+/// [`prove_mailbox`](super::prove_mailbox); `presented` is the session that the request carries. Returns the sessions that
+/// ended.
 pub async fn verify_email(
     pool: &Pool,
     now: DateTime<Utc>,
     policy: ReferralPolicy,
     token: &str,
+    presented: Option<Uuid>,
     trace: &Trace,
-) -> Result<(), VerifyError> {
+) -> Result<Vec<Uuid>, VerifyError> {
     let token = Token::parse(token).map_err(|_| VerifyError::InvalidToken)?;
     let mut tx = Tx::begin(pool).await?;
-    // The account's row first, as whoever deletes the account takes it: neither waits for the other in a ring.
+    // The account's row first, as the deletion of an account takes it: neither waits for the other in a ring.
     let owner =
         store::owner_of(&mut tx, token.digest().as_slice()).await?.ok_or(VerifyError::InvalidToken)?;
     super::store::lock(&mut tx, owner).await?.ok_or(VerifyError::InvalidToken)?;
@@ -124,11 +156,13 @@ pub async fn verify_email(
         return Err(VerifyError::InvalidToken);
     }
     audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
-    // Several mails may have been asked for, each with a link of its own.
+    let mut ended = Vec::new();
+    // A link of an account that was confirmed by other means since is no first proof.
     if account.email_verified_at.is_none() {
-        super::verified(&mut tx, now, policy, user_id, trace.request_id.clone()).await?;
+        ended = super::prove_mailbox(&mut tx, now, policy, user_id, presented, trace).await?;
     }
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(ended)
 }
 
 /// Removes what is held of a user's addresses.

@@ -109,9 +109,8 @@ pub(super) async fn reseal(tx: &mut Tx, id: Uuid, sealed: &[u8]) -> QueryResult<
     Ok(())
 }
 
-pub(super) async fn delete_factor(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
-    diesel::delete(factors::table.filter(factors::user_id.eq(user_id))).execute(&mut **tx).await?;
-    Ok(())
+pub(super) async fn delete_factor(tx: &mut Tx, user_id: Uuid) -> QueryResult<usize> {
+    diesel::delete(factors::table.filter(factors::user_id.eq(user_id))).execute(&mut **tx).await
 }
 
 pub(super) async fn purge_pending(connection: &mut Connection, before: DateTime<Utc>) -> QueryResult<usize> {
@@ -157,7 +156,6 @@ pub(super) async fn count_codes(connection: &mut Connection, user_id: Uuid) -> Q
         .await
 }
 
-pub(super) async fn delete_codes(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
-    diesel::delete(codes::table.filter(codes::user_id.eq(user_id))).execute(&mut **tx).await?;
-    Ok(())
+pub(super) async fn delete_codes(tx: &mut Tx, user_id: Uuid) -> QueryResult<usize> {
+    diesel::delete(codes::table.filter(codes::user_id.eq(user_id))).execute(&mut **tx).await
 }

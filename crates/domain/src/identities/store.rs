@@ -108,9 +108,8 @@ pub(super) async fn delete(connection: &mut Connection, id: Uuid) -> QueryResult
     Ok(())
 }
 
-pub(super) async fn delete_all(connection: &mut Connection, user_id: Uuid) -> QueryResult<()> {
-    diesel::delete(identities::table.filter(identities::user_id.eq(user_id))).execute(connection).await?;
-    Ok(())
+pub(super) async fn delete_all(connection: &mut Connection, user_id: Uuid) -> QueryResult<usize> {
+    diesel::delete(identities::table.filter(identities::user_id.eq(user_id))).execute(connection).await
 }
 
 /// Writes a state down; whether it was not there.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::accounts::Removed;
 use crate::notices::SecurityNotice;
 use crate::queue::QueueName;
 use crate::webhooks::Event;
@@ -61,6 +62,14 @@ pub enum Job {
     SendPasswordChanged {
         /// Whose.
         user_id: Uuid,
+    },
+    /// Mails "what had been added to your account before you confirmed the address was removed".
+    #[serde(rename = "mail.trust_reset")]
+    SendTrustReset {
+        /// Whose.
+        user_id: Uuid,
+        /// What was removed.
+        removed: Vec<Removed>,
     },
     /// Mails "a sign-in was ended: its refresh token was used twice".
     #[serde(rename = "mail.refresh_reused")]
@@ -177,6 +186,7 @@ impl Job {
             | Self::SendEmailChanged { .. }
             | Self::SendPasswordReset { .. }
             | Self::SendPasswordChanged { .. }
+            | Self::SendTrustReset { .. }
             | Self::SendRefreshReused { .. }
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
@@ -204,6 +214,7 @@ impl Job {
             Self::SendEmailChanged { .. } => "mail.email_changed",
             Self::SendPasswordReset { .. } => "mail.password_reset",
             Self::SendPasswordChanged { .. } => "mail.password_changed",
+            Self::SendTrustReset { .. } => "mail.trust_reset",
             Self::SendRefreshReused { .. } => "mail.refresh_reused",
             Self::SendFactorAdded { .. } => "mail.factor_added",
             Self::SendFactorRemoved { .. } => "mail.factor_removed",

@@ -14,6 +14,17 @@ pub(super) struct Request {
     pub(super) user_id: Option<Uuid>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) expires_at: DateTime<Utc>,
+    /// Whether it has a token of its own.
+    pub(super) is_minted: bool,
+    /// The request whose link it is mailed.
+    pub(super) repeats_id: Option<Uuid>,
+}
+
+/// A link that was minted.
+#[derive(Queryable)]
+pub(super) struct Link {
+    pub(super) id: Uuid,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 /// The requests of a user: those that a worker has attributed, and those that only name the address so far.
@@ -43,40 +54,60 @@ pub(super) async fn insert(
     Ok(())
 }
 
+macro_rules! unclosed {
+    ($id:expr) => {
+        resets::table.filter(resets::id.eq($id).and(resets::closed_at.is_null())).select((
+            resets::email,
+            resets::user_id,
+            resets::created_at,
+            resets::expires_at,
+            resets::token_hash.is_not_null(),
+            resets::repeats_id,
+        ))
+    };
+}
+
 pub(super) async fn find_unclosed(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Request>> {
-    resets::table
-        .filter(resets::id.eq(id).and(resets::closed_at.is_null()))
-        .select((resets::email, resets::user_id, resets::created_at, resets::expires_at))
-        .first(&mut **tx)
-        .await
-        .optional()
+    unclosed!(id).first(&mut **tx).await.optional()
 }
 
-/// Locks a request, unless it was closed; whether it was not.
-pub(super) async fn lock_unclosed(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
-    let found: Option<Uuid> = resets::table
-        .filter(resets::id.eq(id).and(resets::closed_at.is_null()))
-        .select(resets::id)
-        .for_update()
-        .first(&mut **tx)
-        .await
-        .optional()?;
-    Ok(found.is_some())
+/// As [`find_unclosed`], and locks it.
+pub(super) async fn lock_unclosed(tx: &mut Tx, id: Uuid) -> QueryResult<Option<Request>> {
+    unclosed!(id).for_update().first(&mut **tx).await.optional()
 }
 
-/// How many links were minted for a user since a time, one request aside.
-pub(super) async fn count_minted(
+/// How many requests of a user were mailed a link since a time, one aside.
+pub(super) async fn count_mailed(
     tx: &mut Tx,
     user_id: Uuid,
     but: Uuid,
     since: DateTime<Utc>,
 ) -> QueryResult<i64> {
     resets::table
-        .filter(resets::user_id.eq(user_id).and(resets::id.ne(but)))
-        .filter(resets::token_hash.is_not_null().and(resets::created_at.gt(since)))
+        .filter(resets::user_id.eq(user_id).and(resets::id.ne(but)).and(resets::created_at.gt(since)))
+        .filter(resets::token_hash.is_not_null().or(resets::repeats_id.is_not_null()))
         .count()
         .get_result(&mut **tx)
         .await
+}
+
+/// A link of a user that works: the one of a request, else the one that ends last.
+pub(super) async fn find_good(
+    tx: &mut Tx,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+    of: Option<Uuid>,
+) -> QueryResult<Option<Link>> {
+    let mut good = resets::table
+        .filter(resets::user_id.eq(user_id).and(resets::token_hash.is_not_null()))
+        .filter(resets::closed_at.is_null().and(resets::expires_at.gt(now)))
+        .order(resets::expires_at.desc())
+        .select((resets::id, resets::expires_at))
+        .into_boxed();
+    if let Some(id) = of {
+        good = good.filter(resets::id.eq(id));
+    }
+    good.first(&mut **tx).await.optional()
 }
 
 pub(super) async fn close(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
@@ -87,16 +118,20 @@ pub(super) async fn close(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryRes
     Ok(())
 }
 
-pub(super) async fn void_older(
-    tx: &mut Tx,
-    user_id: Uuid,
-    created_before: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> QueryResult<()> {
+pub(super) async fn void_all(tx: &mut Tx, user_id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(resets::table)
-        .filter(resets::closed_at.is_null().and(resets::created_at.lt(created_before)))
+        .filter(resets::closed_at.is_null())
         .filter(requests_of!(user_id))
         .set((resets::closed_at.eq(now), resets::email.eq(None::<String>)))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Lets a request be mailed the link of another.
+pub(super) async fn repeat(tx: &mut Tx, id: Uuid, user_id: Uuid, target: Uuid) -> QueryResult<()> {
+    diesel::update(resets::table.find(id))
+        .set((resets::user_id.eq(user_id), resets::email.eq(None::<String>), resets::repeats_id.eq(target)))
         .execute(&mut **tx)
         .await?;
     Ok(())

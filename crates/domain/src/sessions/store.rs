@@ -266,6 +266,14 @@ pub(super) async fn end_others(
         .await
 }
 
+pub(super) async fn is_of(tx: &mut Tx, id: Uuid, user_id: Uuid) -> QueryResult<bool> {
+    let epoch = users::table.find(user_id).select(users::session_epoch).single_value();
+    let found = sessions::table
+        .filter(sessions::id.eq(id).and(sessions::user_id.eq(user_id)))
+        .filter(sessions::ended_at.is_null().and(sessions::epoch.nullable().eq(epoch)));
+    diesel::select(diesel::dsl::exists(found)).get_result(&mut **tx).await
+}
+
 pub(super) async fn forget_origins(tx: &mut Tx, user_id: Uuid) -> QueryResult<()> {
     diesel::update(sessions::table.filter(sessions::user_id.eq(user_id)))
         .set((sessions::user_agent.eq(""), sessions::ip_prefix.eq("")))

@@ -1,7 +1,7 @@
 //! The mails. Addresses are read and tokens minted here, at the last moment: no job carries them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::accounts::{AddressMail, BlockNotice, Notice};
+use domain::accounts::{AddressMail, BlockNotice, Notice, Removed};
 use domain::notices::{self, SecurityNotice};
 use domain::outbox::{self, Lease};
 use domain::{accounts, factors, identities, recovery, sessions};
@@ -115,6 +115,16 @@ pub(super) async fn password_changed(
     };
     let at = account.password_changed_at.unwrap_or_else(|| context.clock.now());
     send(context, lease, &account.email, Mail::PasswordChanged { username: account.username, at }).await
+}
+
+pub(super) async fn trust_reset(
+    context: &Context,
+    lease: &Lease,
+    user_id: Uuid,
+    removed: &[Removed],
+) -> Result<(), JobError> {
+    let removed = Removed::list(removed);
+    notice(context, lease, user_id, |username, at| Mail::TrustReset { username, at, removed }).await
 }
 
 pub(super) async fn refresh_reused(

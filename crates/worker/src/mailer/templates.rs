@@ -76,6 +76,15 @@ pub enum Mail {
         /// When it was changed.
         at: DateTime<Utc>,
     },
+    /// Tells what was removed from the account when its address was confirmed for the first time.
+    TrustReset {
+        /// Whom to greet.
+        username: String,
+        /// When the address was confirmed.
+        at: DateTime<Utc>,
+        /// What was removed, in words.
+        removed: String,
+    },
     /// Tells that a session was ended because one of its tokens was used twice.
     SessionReuse {
         /// Whom to greet.
@@ -214,6 +223,7 @@ impl Mail {
             Self::EmailChanged { .. } => "email_changed",
             Self::PasswordReset { .. } => "password_reset",
             Self::PasswordChanged { .. } => "password_changed",
+            Self::TrustReset { .. } => "trust_reset",
             Self::SessionReuse { .. } => "session_reuse",
             Self::FactorAdded { .. } => "factor_added",
             Self::FactorRemoved { .. } => "factor_removed",
@@ -236,6 +246,7 @@ impl Mail {
             Self::EmailChanged { .. } => "Your e-mail address was changed",
             Self::PasswordReset { .. } => "Reset your password",
             Self::PasswordChanged { .. } => "Your password was changed",
+            Self::TrustReset { .. } => "Your address is confirmed, and your account was cleaned up",
             Self::SessionReuse { .. } => "A sign-in to your account was ended",
             Self::FactorAdded { .. } => "A second step protects your account",
             Self::FactorRemoved { .. } => "The second step of your account was removed",
@@ -278,6 +289,9 @@ impl Mail {
                 PasswordChangedText { letter }.render()?,
                 PasswordChangedHtml { title, letter }.render()?,
             )),
+            Self::TrustReset { .. } => {
+                Ok((TrustResetText { letter }.render()?, TrustResetHtml { title, letter }.render()?))
+            }
             Self::SessionReuse { .. } => {
                 Ok((SessionReuseText { letter }.render()?, SessionReuseHtml { title, letter }.render()?))
             }
@@ -335,6 +349,10 @@ impl Mail {
             | Self::FactorAdded { username, at }
             | Self::FactorRemoved { username, at }
             | Self::AccountUnblocked { username, at } => (username, Some(*at)),
+            Self::TrustReset { username, at, removed } => {
+                letter.removed = removed;
+                (username, Some(*at))
+            }
             Self::AccountBlocked { username, reason, at } => {
                 letter.reason = reason.as_deref().map(one_line);
                 letter.is_closed = true;
@@ -422,6 +440,7 @@ fn one_line(name: &str) -> String {
 #[derive(Default)]
 struct Letter<'a> {
     reason: Option<String>,
+    removed: &'a str,
     username: String,
     sender: String,
     provider: String,
@@ -471,6 +490,7 @@ pair!(
 pair!(EmailChangedText, "email_changed.txt", EmailChangedHtml, "email_changed.html");
 pair!(PasswordResetText, "password_reset.txt", PasswordResetHtml, "password_reset.html");
 pair!(PasswordChangedText, "password_changed.txt", PasswordChangedHtml, "password_changed.html");
+pair!(TrustResetText, "trust_reset.txt", TrustResetHtml, "trust_reset.html");
 pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.html");
 pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html");
 pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
@@ -501,7 +521,7 @@ mod tests {
     }
 
     /// Those with a link come first.
-    fn all(username: &str) -> [Mail; 20] {
+    fn all(username: &str) -> [Mail; 21] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
@@ -513,6 +533,11 @@ mod tests {
             Mail::PasswordChanged { username: username.clone(), at },
             Mail::EmailChangeRequested { username: username.clone(), at },
             Mail::EmailChanged { username: username.clone(), at },
+            Mail::TrustReset {
+                username: username.clone(),
+                at,
+                removed: "the second factor, other sessions".to_owned(),
+            },
             Mail::SessionReuse { username: username.clone(), at },
             Mail::FactorAdded { username: username.clone(), at },
             Mail::FactorRemoved { username: username.clone(), at },
@@ -654,7 +679,7 @@ mod tests {
         assert_eq!(
             format!("{:?}", all("ada")),
             "[verification, password_reset, registration, address_taken, email_change, password_changed, \
-             email_change_requested, email_changed, session_reuse, factor_added, factor_removed, \
+             email_change_requested, email_changed, trust_reset, session_reuse, factor_added, factor_removed, \
              recovery_code_used, identity_linked, account_blocked, account_unblocked, new_sign_in, account_deleted, \
              identity_unlinked, recovery_codes_renewed, data_exported]"
         );

@@ -43,9 +43,9 @@ async fn a_confirmation_waits_for_a_deletion_and_not_both_for_each_other() {
     waiting(&desk, 1).await;
     let confirming = {
         let (pool, now, policy) = (desk.pool.clone(), desk.clock.now(), desk.config.common.referrals);
-        tokio::spawn(
-            async move { accounts::verify_email(&pool, now, policy, &token, &Trace::default()).await },
-        )
+        tokio::spawn(async move {
+            accounts::verify_email(&pool, now, policy, &token, None, &Trace::default()).await
+        })
     };
     waiting(&desk, 2).await;
     gate.batch_execute("COMMIT").await.unwrap();

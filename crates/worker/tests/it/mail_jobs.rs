@@ -18,6 +18,8 @@ async fn confirmation(desk: &Desk) -> Uuid {
     desk.id("SELECT id FROM outbox WHERE kind = 'mail.verification'").await
 }
 
+/// How long a link lives.
+const HOUR: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// A notice to the only account: a mail without a link.
 async fn notice(desk: &Desk) -> Uuid {
     let ada = desk.person("ada").await;
@@ -77,7 +79,7 @@ async fn a_bounced_address_is_tried_again_by_a_reset_once_a_day() {
     desk.run_queue("mail").await;
     let refusal = || Rule::reply(Step::Rcpt, 550, "5.1.1 no such user").times(1);
     let ask = async || {
-        recovery::request(&desk.pool, desk.clock.now(), &"ada@example.org".parse_email(), None)
+        recovery::request(&desk.pool, desk.clock.now(), HOUR, &"ada@example.org".parse_email(), None)
             .await
             .unwrap();
         desk.run_queue("mail").await;
@@ -260,7 +262,7 @@ async fn r10_a_reset_delivered_twice_carries_one_link() {
     desk.person("ada").await;
     desk.run_queue("mail").await;
     let email = "ada@example.org".parse_email();
-    recovery::request(&desk.pool, desk.clock.now(), &email, None).await.unwrap();
+    recovery::request(&desk.pool, desk.clock.now(), HOUR, &email, None).await.unwrap();
     let job = desk.id("SELECT id FROM outbox WHERE kind = 'mail.password_reset'").await;
     // The mail is taken and the worker never hears of it.
     desk.mail.script(Rule::lose_reply().times(1));
@@ -393,7 +395,9 @@ async fn v1_no_job_carries_an_address_a_name_or_a_token() {
     let desk = Desk::new().await;
     let ada = desk.person("canary").await;
     let friend = desk.friend("canary-friend", &ada).await;
-    recovery::request(&desk.pool, desk.clock.now(), &"canary@example.org".parse_email(), None).await.unwrap();
+    recovery::request(&desk.pool, desk.clock.now(), HOUR, &"canary@example.org".parse_email(), None)
+        .await
+        .unwrap();
     desk.mail.script(Rule::reply(Step::Rcpt, 451, "4.7.1 <canary@example.org>: greylisted").times(2));
     desk.run_queue("mail").await;
     desk.let_leases_end().await;

@@ -30,7 +30,9 @@ async fn f4_a_referral_that_waited_thirty_days_expires() {
     assert_eq!(desk.referral(eve.referral).await.0, "pending", "a day is left");
     desk.check_ledger().await;
 
-    accounts::request_verification(&desk.pool, desk.clock.now(), bob.id, None).await.unwrap();
+    accounts::request_verification(&desk.pool, desk.clock.now(), chrono::TimeDelta::hours(48), bob.id, None)
+        .await
+        .unwrap();
     desk.confirm(bob.id).await;
     desk.run_queue("rewards").await;
     desk.run(desk.promise_settlement(bob.referral).await).await;
@@ -60,7 +62,15 @@ async fn expiries_and_settlements_that_race_count_each_referral_once() {
     let friends = desk.friends("friend", 12, &ada).await;
     desk.clock.advance(TimeDelta::days(31));
     for friend in &friends[..6] {
-        accounts::request_verification(&desk.pool, desk.clock.now(), friend.id, None).await.unwrap();
+        accounts::request_verification(
+            &desk.pool,
+            desk.clock.now(),
+            chrono::TimeDelta::hours(48),
+            friend.id,
+            None,
+        )
+        .await
+        .unwrap();
         desk.confirm(friend.id).await;
     }
     desk.sql("DELETE FROM outbox WHERE queue = 'mail'").await;
@@ -225,14 +235,17 @@ async fn v3_registrations_go_when_they_run_out_and_changes_of_address_a_week_lat
         username: accounts::Username::parse("bob").unwrap(),
         claim: None,
         known_as: Vec::new(),
+        earlier: None,
+        lifetime: TimeDelta::hours(48),
         trace: Trace::default(),
     };
     accounts::begin_registration(&desk.pool, desk.clock.now(), keys, new).await.unwrap();
     let checked = accounts::own_credentials(&desk.pool, ada.id).await.unwrap().unwrap();
     let email = accounts::Email::parse("new@example.org").unwrap();
+    let new = accounts::NewAddress { email: &email, lifetime: TimeDelta::hours(48) };
     let session = uuid::Uuid::nil();
     let (now, trace) = (desk.clock.now(), Trace::default());
-    accounts::request_email_change(&desk.pool, now, keys, &checked, session, &email, &trace).await.unwrap();
+    accounts::request_email_change(&desk.pool, now, keys, &checked, session, new, &trace).await.unwrap();
     desk.run_queue("mail").await;
 
     desk.clock.advance(TimeDelta::hours(48) - TimeDelta::minutes(1));

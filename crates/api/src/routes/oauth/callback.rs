@@ -148,6 +148,7 @@ async fn enter(
     let newcomer = Newcomer {
         claim: handoff.referral.clone().map(Claim::Link),
         known_as: register::known_as(state, request, caller),
+        confirmation: state.config.common.lifetimes.confirmation,
         may_be_unverified: state.config.registration == Registration::Open,
     };
     let (now, policy) = (state.clock.now(), state.config.common.referrals);

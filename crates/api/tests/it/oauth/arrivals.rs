@@ -1,5 +1,6 @@
 //! People who are new here: what they are called, who brought them, and that each has one account.
 
+use chrono::TimeDelta;
 use domain::accounts::Email;
 use domain::audit::Trace;
 use domain::identities::{self, IdentityError, Newcomer, Profile};
@@ -212,7 +213,12 @@ async fn a5_an_address_that_nobody_vouches_for_does_not_tell_whether_it_has_an_a
     app.register("ada", None).await.expect(201);
     let config = api::Config::read(app.settings.settings()).unwrap();
     let (keys, policy) = (&config.common.keys, config.common.referrals);
-    let newcomer = Newcomer { claim: None, known_as: Vec::new(), may_be_unverified: false };
+    let newcomer = Newcomer {
+        claim: None,
+        known_as: Vec::new(),
+        confirmation: TimeDelta::hours(48),
+        may_be_unverified: false,
+    };
     for (name, email_verified) in [("ada", false), ("nobody", false), ("grace", true)] {
         let profile = Profile {
             provider: "acme".to_owned(),

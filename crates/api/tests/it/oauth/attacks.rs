@@ -275,7 +275,7 @@ async fn a17_an_address_that_the_provider_does_not_vouch_for_makes_an_account_th
     let browser = app.client();
     sign_in(&app, &browser, &provider, "acme", "").await.expect(303);
     assert_eq!(browser.get("/api/me/").await.json()["email_verified"], false);
-    app.verify("ada").await;
+    app.verify_in(&browser, "ada").await;
     assert_eq!(browser.get("/api/me/").await.json()["email_verified"], true);
 }
 

@@ -57,12 +57,11 @@ pub(super) async fn insert(tx: &mut Tx, row: NewChange<'_>) -> QueryResult<()> {
     Ok(())
 }
 
-pub(super) async fn close_all(tx: &mut Tx, user_id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
+pub(super) async fn close_all(tx: &mut Tx, user_id: Uuid, now: DateTime<Utc>) -> QueryResult<usize> {
     diesel::update(changes::table.filter(changes::user_id.eq(user_id).and(changes::closed_at.is_null())))
         .set((changes::closed_at.eq(now), changes::new_email.eq(None::<String>)))
         .execute(&mut **tx)
-        .await?;
-    Ok(())
+        .await
 }
 
 pub(super) async fn close(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {

@@ -165,17 +165,41 @@ pub(super) async fn take(tx: &mut Tx, digest: &[u8], now: DateTime<Utc>) -> Quer
         .optional()
 }
 
-/// The address has an account now. What stays counts the mails until it runs out.
-pub(super) async fn close_all_of(tx: &mut Tx, address_hash: &[u8], now: DateTime<Utc>) -> QueryResult<()> {
-    diesel::update(pending::table)
-        .filter(pending::address_hash.eq(address_hash).and(pending::closed_at.is_null()))
-        .set((
-            pending::closed_at.eq(now),
+/// Closes a registration. What stays counts the mails until it runs out.
+macro_rules! closed {
+    ($now:expr) => {
+        (
+            pending::closed_at.eq($now),
             pending::reserves.eq(false),
             pending::email.eq(None::<String>),
             pending::evidence.eq(json!({})),
             pending::ip_hash.eq(None::<Vec<u8>>),
-        ))
+        )
+    };
+}
+
+/// Closes the registration that a browser corrects: of the same name, with another address.
+pub(super) async fn close_own(
+    tx: &mut Tx,
+    id: Uuid,
+    key: &str,
+    address_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(pending::table)
+        .filter(pending::id.eq(id).and(pending::closed_at.is_null()))
+        .filter(pending::username_key.eq(key).and(pending::address_hash.ne(address_hash)))
+        .set(closed!(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The address has an account now.
+pub(super) async fn close_all_of(tx: &mut Tx, address_hash: &[u8], now: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(pending::table)
+        .filter(pending::address_hash.eq(address_hash).and(pending::closed_at.is_null()))
+        .set(closed!(now))
         .execute(&mut **tx)
         .await?;
     Ok(())

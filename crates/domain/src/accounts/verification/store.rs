@@ -8,44 +8,77 @@ use uuid::Uuid;
 use crate::db::{Connection, Tx};
 use crate::schema::{email_verifications as verifications, users};
 
-pub(super) async fn insert(
-    tx: &mut Tx,
-    id: Uuid,
-    user_id: Uuid,
-    email: &str,
-    now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-) -> QueryResult<()> {
-    diesel::insert_into(verifications::table)
-        .values((
-            verifications::id.eq(id),
-            verifications::user_id.eq(user_id),
-            verifications::email.eq(email),
-            verifications::created_at.eq(now),
-            verifications::expires_at.eq(expires_at),
-        ))
-        .execute(&mut **tx)
-        .await?;
+#[derive(Insertable)]
+#[diesel(table_name = verifications)]
+pub(super) struct NewVerification<'a> {
+    pub(super) id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) email: &'a str,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) expires_at: DateTime<Utc>,
+    /// The confirmation whose link is mailed again.
+    pub(super) repeats_id: Option<Uuid>,
+}
+
+/// What a confirmation mail needs of its row.
+pub(super) struct Minted {
+    pub(super) email: String,
+    pub(super) username: String,
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+pub(super) async fn insert(tx: &mut Tx, row: NewVerification<'_>) -> QueryResult<()> {
+    diesel::insert_into(verifications::table).values(row).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// How many confirmations were issued for a user since a time.
-pub(super) async fn count_since(tx: &mut Tx, user_id: Uuid, since: DateTime<Utc>) -> QueryResult<i64> {
+/// A confirmation of this address whose link works at least until `useful`: the one that ends last.
+pub(super) async fn find_good(
+    tx: &mut Tx,
+    user_id: Uuid,
+    email: &str,
+    useful: DateTime<Utc>,
+) -> QueryResult<Option<Uuid>> {
+    verifications::table
+        .filter(verifications::user_id.eq(user_id).and(verifications::email.eq(email)))
+        .filter(verifications::used_at.is_null().and(verifications::repeats_id.is_null()))
+        .filter(verifications::expires_at.ge(useful))
+        .order(verifications::expires_at.desc())
+        .select(verifications::id)
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
+/// When confirmations were issued for a user since a time, newest first.
+pub(super) async fn mailed_since(
+    tx: &mut Tx,
+    user_id: Uuid,
+    since: DateTime<Utc>,
+) -> QueryResult<Vec<DateTime<Utc>>> {
     verifications::table
         .filter(verifications::user_id.eq(user_id).and(verifications::created_at.gt(since)))
-        .count()
-        .get_result(&mut **tx)
+        .order(verifications::created_at.desc())
+        .select(verifications::created_at)
+        .load(&mut **tx)
         .await
 }
 
-/// Stores the digest of a confirmation that is still of use; returns the address and the username.
+/// The confirmation whose link this one is mailed.
+pub(super) async fn repeated_by(connection: &mut Connection, id: Uuid) -> QueryResult<Option<Uuid>> {
+    let found: Option<Option<Uuid>> =
+        verifications::table.find(id).select(verifications::repeats_id).first(connection).await.optional()?;
+    Ok(found.flatten())
+}
+
+/// Stores the digest of a confirmation that is still of use.
 pub(super) async fn mint(
     connection: &mut Connection,
     id: Uuid,
     digest: &[u8],
     now: DateTime<Utc>,
-) -> QueryResult<Option<(String, String, DateTime<Utc>)>> {
-    let user: Option<(Uuid, String, DateTime<Utc>)> = diesel::update(verifications::table)
+) -> QueryResult<Option<Minted>> {
+    let row: Option<(Uuid, String, DateTime<Utc>)> = diesel::update(verifications::table)
         .filter(
             verifications::id
                 .eq(id)
@@ -57,14 +90,14 @@ pub(super) async fn mint(
         .get_result(connection)
         .await
         .optional()?;
-    let Some((user_id, email, expires_at)) = user else { return Ok(None) };
+    let Some((user_id, email, expires_at)) = row else { return Ok(None) };
     let username = users::table
         .filter(users::id.eq(user_id).and(users::email.eq(&email)).and(users::email_verified_at.is_null()))
         .select(users::username)
         .first(connection)
         .await
         .optional()?;
-    Ok(username.map(|username| (email, username, expires_at)))
+    Ok(username.map(|username| Minted { email, username, expires_at }))
 }
 
 /// Whose token it is, spent or not.

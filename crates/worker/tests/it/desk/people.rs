@@ -67,6 +67,7 @@ impl Desk {
             password_hash: Some("$argon2id$of-no-password".to_owned()),
             claim,
             known_as: place.browser_of.clone(),
+            confirmation: self.config.common.lifetimes.confirmation,
             trace: place.trace(),
         };
         let common = &self.config.common;
@@ -121,7 +122,7 @@ impl Desk {
     pub(crate) async fn confirm(&self, user: Uuid) {
         let token = self.token_of(user).await;
         let policy = self.config.common.referrals;
-        accounts::verify_email(&self.pool, self.clock.now(), policy, &token, &Trace::default())
+        accounts::verify_email(&self.pool, self.clock.now(), policy, &token, None, &Trace::default())
             .await
             .unwrap();
     }

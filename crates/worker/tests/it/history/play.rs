@@ -205,7 +205,9 @@ impl Play {
             return;
         }
         let now = self.desk.clock.now();
-        accounts::request_verification(&self.desk.pool, now, person.id, None).await.unwrap();
+        accounts::request_verification(&self.desk.pool, now, chrono::TimeDelta::hours(48), person.id, None)
+            .await
+            .unwrap();
         self.desk.confirm(person.id).await;
         self.model.confirm(whom);
     }
