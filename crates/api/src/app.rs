@@ -92,7 +92,7 @@ impl State {
     /// Makes everything that the configuration describes. Connects to nothing yet.
     pub fn new(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let common = &config.common;
-        let cookies = Cookies::new(common.env);
+        let cookies = Cookies::new(common.env).with_lifetimes(&common.lifetimes);
         let pool = db::connect(&common.database_url, common.database_pool)?;
         let cache = Cache::new(&common.cache_redis_url, &common.redis_prefix, clock.clone())?;
         let redis = Redis::new(&common.redis_url, REDIS_CONNECTIONS)?;
@@ -106,7 +106,12 @@ impl State {
         let hasher = Hasher::start(config.argon2, config.hash_threads, config.hash_queue)?;
         let clicks = Clicks::new(&config, clock.clone(), pool.clone(), redis.clone());
         Ok(Self {
-            jwt: Jwt::new(&common.keys.jwt, &config.ed25519, common.public_url.origin())?,
+            jwt: Jwt::new(
+                &common.keys.jwt,
+                &config.ed25519,
+                common.public_url.origin(),
+                common.lifetimes.access_token,
+            )?,
             cookies,
             browser: Browser::new(cookies, &common.keys.referral),
             providers: Providers::new(&config, &clock)?,

@@ -28,6 +28,9 @@ use crate::middleware::context;
 use crate::problem::{Code, Problem};
 use jwt::Access;
 
+/// The header by which a page says whose data it shows: a user id. Another account's session is answered `account_changed`.
+pub const EXPECTED_USER: &str = "x-trellis-user";
+
 /// How a client carries its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -52,12 +55,17 @@ pub struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaybeCaller(pub Option<Caller>);
 
-/// The caller that the token names, its session not yet looked at.
-pub(crate) fn claimed(state: &State, headers: &HeaderMap) -> Option<Caller> {
-    let (token, transport) = match headers.get(header::AUTHORIZATION) {
+/// The access token of a request, not yet looked at. A header goes before a cookie.
+pub(crate) fn presented<'a>(state: &State, headers: &'a HeaderMap) -> Option<(&'a str, Transport)> {
+    Some(match headers.get(header::AUTHORIZATION) {
         Some(value) => (bearer(value.to_str().ok()?)?, Transport::Bearer),
         None => (state.cookies.read(headers, &cookies::ACCESS)?, Transport::Cookie),
-    };
+    })
+}
+
+/// The caller that the token names, its session not yet looked at.
+pub(crate) fn claimed(state: &State, headers: &HeaderMap) -> Option<Caller> {
+    let (token, transport) = presented(state, headers)?;
     let Access { user_id, session_id } = state.jwt.verify(token, state.clock.now())?;
     Some(Caller { user_id, session_id, transport })
 }

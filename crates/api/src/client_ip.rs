@@ -19,6 +19,16 @@ pub fn of(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     resolve(peer, request.headers(), trusted)
 }
 
+/// The host that a request was sent to: `Host`, or what a trusted proxy that changed it says it was.
+pub fn host<'a>(request: &'a HttpRequest, trusted: &[IpNet]) -> Option<&'a str> {
+    let headers = request.headers();
+    let peer = request.peer_addr().map(|addr| addr.ip().to_canonical());
+    let is_trusted = peer.is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer)));
+    let forwarded = headers.get("x-forwarded-host").filter(|_| is_trusted);
+    let text = forwarded.or_else(|| headers.get(header::HOST))?.to_str().ok()?;
+    text.split(',').next().map(str::trim)
+}
+
 fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));

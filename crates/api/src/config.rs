@@ -1,6 +1,7 @@
 //! The settings of the api.
 
 pub(crate) mod oidc;
+mod origins;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -233,6 +234,34 @@ impl Config {
     pub fn is_allowed_origin(&self, origin: &str) -> bool {
         origin == self.common.public_url.origin() || self.allowed_origins.iter().any(|known| known == origin)
     }
+
+    /// The allowed origins that are of another site than `PUBLIC_URL`: browsers send their pages no cookies of ours, so only
+    /// the bearer transport works there. In development the other names of this machine are allowed anyway.
+    pub fn cross_site_origins(&self) -> impl Iterator<Item = &str> {
+        let public = self.common.public_url.origin();
+        let development = self.common.is_development().then(|| development_origins(Some(self.http_addr)));
+        let is_usual = move |origin: &str| {
+            development.as_ref().is_some_and(|usual| usual.iter().any(|known| known == origin))
+        };
+        let origins = self.allowed_origins.iter().map(String::as_str);
+        origins.filter(move |origin| !origins::are_same_site(origin, public) && !is_usual(origin))
+    }
+
+    /// Whether a page that is opened under this `Host` could not call us: its origin is neither our own nor allowed. An
+    /// address of a private network and a name without a dot are what load balancers and containers use among themselves;
+    /// they are not taken for a mistake of a person.
+    pub fn is_foreign_host(&self, authority: &str) -> bool {
+        let name = origins::name(authority).trim_end_matches('.');
+        if let Some(ip) = origins::address(name) {
+            if !crate::client_ip::is_public(ip) {
+                return false;
+            }
+        } else if !name.contains('.') {
+            return false;
+        }
+        let known = self.allowed_origins.iter().map(String::as_str).chain([self.common.public_url.origin()]);
+        !known.map(origins::host).any(|host| host.eq_ignore_ascii_case(name))
+    }
 }
 
 fn countries(settings: &mut Settings) -> Option<Countries> {
@@ -406,6 +435,20 @@ pub(crate) mod tests {
         }
         assert!(!config.is_allowed_origin("http://localhost:3001"));
         assert!(!config.is_allowed_origin("null"));
+        assert_eq!(config.cross_site_origins().count(), 0);
+    }
+
+    /// cases/accounts 11
+    #[test]
+    fn allowed_origins_of_another_site_are_named() {
+        let config = config(&[
+            ("APP_ENV", "production"),
+            ("PUBLIC_URL", "https://api.trellis.example"),
+            ("ALLOWED_ORIGINS", "https://app.trellis.example,https://app.example,http://trellis.example"),
+        ]);
+        let config = config.unwrap();
+        let named: Vec<_> = config.cross_site_origins().collect();
+        assert_eq!(named, ["https://app.example", "http://trellis.example"]);
     }
 
     #[test]

@@ -69,6 +69,13 @@ fn print_config() -> anyhow::Result<()> {
 async fn serve() -> anyhow::Result<()> {
     let config = Config::read(Settings::from_env())?;
     telemetry::init(config.common.log_format);
+    for origin in config.cross_site_origins() {
+        tracing::warn!(
+            origin,
+            "ALLOWED_ORIGINS names an origin of another site than PUBLIC_URL: browsers send it no cookies, so its pages can \
+             use the bearer transport only; serve them on PUBLIC_URL or a subdomain of the same registrable domain"
+        );
+    }
     db::migrate::check(&config.common.database_url).await?;
     let server = api::build(config, Clock::system()).await?;
     server.handle().heed_signals()?;

@@ -22,6 +22,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use domain::pages::PublicPage;
 
 use crate::app::{Shared, State};
+use crate::auth::{cookies, sign_in};
 use crate::problem::Problem;
 use crate::routes::Row;
 pub(crate) use pictures::{Pictures, room as pictures_room};
@@ -33,7 +34,7 @@ pub(crate) type Page = Result<HttpResponse, Problem>;
 /// The rows of what strangers ask for: a path is compared with one row after the other, so they come first.
 pub(crate) fn public_rows() -> Vec<Row> {
     vec![
-        Row::page("/@{username}", public::page),
+        Row::page("/@{username}", public::page).on_public_host(),
         Row::page("/avatars/{digest}", pictures::avatar),
         Row::page("/thumbnails/{digest}", pictures::thumbnail),
     ]
@@ -46,7 +47,7 @@ pub(crate) fn rows() -> Vec<Row> {
         Row::page("/robots.txt", || ready(notices::robots())),
         Row::page("/llms.txt", |state: Shared| ready(notices::llms(&state))),
         Row::page("/.well-known/security.txt", |state: Shared| ready(notices::security(&state))),
-        Row::page("/.well-known/change-password", || ready(notices::change_password())),
+        Row::page("/.well-known/change-password", || ready(notices::change_password())).on_public_host(),
         page("/register", account::register),
         page("/register/confirm", account::register_confirm),
         page("/login", account::login),
@@ -54,7 +55,8 @@ pub(crate) fn rows() -> Vec<Row> {
         page("/reset-password", account::reset_password),
         page("/verify-email", account::verify_email),
         page("/report", account::report),
-        page("/dashboard", account::dashboard),
+        Row::page("/dashboard", |state: Shared, request: HttpRequest| ready(dashboard(&state, &request)))
+            .on_public_host(),
         page("/problems", reference::index),
         page("/problems/{code}", reference::problem),
         Row::page("/favicon.svg", |request: HttpRequest| ready(assets::favicon(&request))),
@@ -79,7 +81,20 @@ pub(crate) fn sign_in_failed(state: &State, problem: &Problem) -> Page {
 
 /// A page that is rendered from its request alone.
 fn page(path: &'static str, answer: fn(Site<'_>, &HttpRequest) -> Page) -> Row {
-    Row::page(path, move |state: Shared, request: HttpRequest| ready(answer(Site::of(&state), &request)))
+    let answer = move |state: Shared, request: HttpRequest| ready(answer(Site::of(&state), &request));
+    Row::page(path, answer).on_public_host()
+}
+
+/// The dashboard. A browser with a session gets its CSRF cookie again, which it may have lost: without it the page could
+/// neither go on nor sign out. The session's own cookie tells which, also when the token in it has expired.
+fn dashboard(state: &State, request: &HttpRequest) -> Page {
+    let mut page = account::dashboard(Site::of(state), request)?;
+    let access = state.cookies.read(request.headers(), &cookies::ACCESS);
+    if let Some(session_id) = access.and_then(|token| state.jwt.session_of(token)) {
+        let cookie = state.cookies.csrf(sign_in::csrf_token(state, session_id));
+        page.add_cookie(&cookie).map_err(Problem::internal)?;
+    }
+    Ok(page)
 }
 
 /// A file that is compiled in.

@@ -90,7 +90,7 @@ pub enum Access {
     Manager,
     /// The operator's shop, by its key, or a manager in its place.
     Shop,
-    /// Whoever has a refresh token, which the handler looks at itself.
+    /// The holder of a token, which the handler looks at itself.
     Refresh,
 }
 
@@ -118,6 +118,7 @@ pub struct Row {
     /// What its handler's [`Throttle`](crate::limits::Throttle) counts by.
     pub limits: &'static [Policy],
     prefetch: Option<Kind>,
+    is_page: bool,
     route: Box<dyn Fn(Guard) -> Route>,
 }
 
@@ -138,6 +139,7 @@ impl Row {
             development: false,
             limits: &[],
             prefetch: None,
+            is_page: false,
             route,
         }
     }
@@ -170,6 +172,12 @@ impl Row {
         Self { documented: false, ..Self::new(Method::GET, path, Access::Public, handler) }
     }
 
+    /// A page for people, which is shown under the host of `PUBLIC_URL` only.
+    pub(crate) fn on_public_host(mut self) -> Self {
+        self.is_page = true;
+        self
+    }
+
     /// Leaves it out of every installation but a developer's.
     pub(crate) fn in_development(mut self) -> Self {
         self.development = true;
@@ -188,6 +196,7 @@ impl Row {
             access: self.access,
             limits: self.limits,
             prefetch: self.prefetch,
+            is_page: self.is_page,
         }
     }
 }
@@ -206,7 +215,7 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/register/confirm/", Public, register_confirm::post),
         Row::new(post.clone(), "/api/login/", Public, login::post).limited(policy::LOGIN),
         Row::new(post.clone(), "/api/login/factor/", Public, login_factor::post).limited(policy::FACTOR),
-        Row::new(post.clone(), "/api/logout/", User, logout::post),
+        Row::new(post.clone(), "/api/logout/", Refresh, logout::post),
         Row::new(post.clone(), "/api/token/refresh/", Refresh, token_refresh::post),
         Row::new(get.clone(), "/api/sessions/", User, sessions::get),
         Row::new(delete.clone(), "/api/sessions/", User, sessions::delete_others),

@@ -97,6 +97,7 @@ events! {
     SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";
     SignedOut = "signed_out", "A session was ended by its holder.";
     SessionsEnded = "sessions_ended", "All sessions were ended: by their holder, who keeps the present one, or by a manager or operator.";
+    SessionReplaced = "session_replaced", "A session ended because its browser signed in again.";
     RefreshReused = "refresh_reused", "A refresh token was used again after its time: its session was ended.";
     PasswordChanged = "password_changed", "The password was changed with the old one.";
     PasswordReset = "password_reset", "The password was set by a mailed link.";

@@ -1,8 +1,9 @@
 //! Sessions and their refresh tokens. PostgreSQL holds the truth; whoever caches an answer bounds its age to a second.
 //!
 //! A session is live while it has not ended, has not expired, was not left alone for longer than the idle lifetime, and is
-//! of its user's current epoch (raising the epoch ends all at once). Refresh tokens form one family a session: each use gives a child, and a use long after the first ends
-//! the session (RFC 9700, 4.14.2).
+//! of its user's current epoch (raising the epoch ends all at once). Refresh tokens form one family per session: the first use of a token makes its child. Until
+//! the child is used itself, the parent is answered with the same child, since an answer may be lost on its way. A parent
+//! whose child was used is a copy, and ends the session (RFC 9700, 4.14.2).
 
 mod holder;
 mod store;
@@ -12,18 +13,13 @@ use uuid::Uuid;
 
 use crate::accounts::Credentials;
 use crate::audit::{self, Actor, Entry, Event, Trace};
+use crate::config::Lifetimes;
 use crate::db::{self, Connection, DbError, Pool, Tx};
 use crate::notices::{self, Place, SecurityNotice};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 pub use holder::{end_one, end_others, list};
 pub use store::{LiveSession, SessionView};
-
-/// How long a session lives at most, from signing in.
-pub const LIFETIME: TimeDelta = TimeDelta::days(30);
-
-/// How long a refresh token may be used again: several tabs, or an answer that was lost.
-pub const REUSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 
 /// `last_seen_at` is written this often at most.
 const SEEN_RESOLUTION: TimeDelta = TimeDelta::minutes(1);
@@ -67,18 +63,21 @@ pub enum StartError {
 }
 
 /// Starts a session for somebody whose password was just checked against `checked`. Outstanding reset links are void
-/// from here on: the owner remembers the password.
+/// from here on: the owner remembers the password. The session lives for `lifetime`. A live session in the same browser,
+/// of any account, is `replaced`: it ends in the same transaction (OWASP ASVS 5.0, 7.2.4).
 pub async fn start(
     pool: &Pool,
     now: DateTime<Utc>,
+    lifetime: TimeDelta,
     checked: &Credentials,
     origin: &Origin,
+    replaced: Option<Uuid>,
     trace: &Trace,
 ) -> Result<Started, StartError> {
     let refresh = Token::random();
     let session_id = Uuid::now_v7();
     let user_agent: String = origin.user_agent.chars().take(LONGEST_USER_AGENT).collect();
-    let expires_at = now + LIFETIME;
+    let expires_at = now + lifetime;
     let mut tx = Tx::begin(pool).await?;
     // A block raises the epoch: whoever was not blocked at the check, and is of the same epoch, is not blocked now.
     if checked.is_blocked
@@ -109,8 +108,32 @@ pub async fn start(
     }
     let entry = Entry::own(checked.user_id, Event::SignedIn).about(session_id);
     audit::record(&mut tx, now, entry, trace).await?;
+    if let Some(replaced) = replaced {
+        end_replaced(&mut tx, now, checked.user_id, replaced, trace).await?;
+    }
     tx.commit().await?;
     Ok(Started { session_id, user_id: checked.user_id, refresh, expires_at })
+}
+
+/// Ends the session that a browser had when `user_id` signed in there. The record names that user only to themselves: the
+/// holder of another account does not learn who signed in.
+async fn end_replaced(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    user_id: Uuid,
+    replaced: Uuid,
+    trace: &Trace,
+) -> Result<(), DbError> {
+    // The session's row is the last that this transaction waits for. Whoever ends all sessions of a user locks that user's
+    // row first, which foreign keys of the record below do not wait for.
+    if let Some(holder) = store::end_of(tx, replaced, now, "replaced").await? {
+        let mut entry = Entry::own(holder, Event::SessionReplaced).about(replaced);
+        if holder != user_id {
+            entry.actor = Actor::System;
+        }
+        audit::record(tx, now, entry, trace).await?;
+    }
+    Ok(())
 }
 
 /// The session with this id, if it is live. Looking is using it: `idle` begins anew.
@@ -140,7 +163,8 @@ pub enum RefreshError {
     /// Unknown, of a session that ended, or malformed. One answer for all.
     #[error("the refresh token is not valid")]
     InvalidToken,
-    /// Used a second time after the grace: somebody else has it. The session was ended and the owner is told.
+    /// Used again although its child was used, and after the grace: a copy of it is in other hands. The session was ended, and
+    /// its owner gets a mail.
     #[error("the refresh token was used before")]
     Reused {
         /// The session that ended.
@@ -163,24 +187,31 @@ pub async fn session_of(pool: &Pool, token: &Token) -> Result<Option<Uuid>, DbEr
     Ok(store::session_of(&mut connection, token.digest().as_slice()).await?)
 }
 
-/// Uses a refresh token. All uses within [`REUSE_GRACE`] of the first get the same child: it is derived from its parent,
-/// so nothing secret need be stored to repeat it.
+/// Uses a refresh token. Every use gets the same child until the child is used, however late, and for
+/// [`Lifetimes::refresh_grace`] after that. A child is used when it is presented here; that its access token was used is
+/// known to replicas only, not to PostgreSQL, and does not count. The child is derived from its parent, so nothing secret
+/// need be stored to repeat it.
 pub async fn refresh(
     pool: &Pool,
     now: DateTime<Utc>,
-    idle: TimeDelta,
+    lifetimes: &Lifetimes,
     key: &Key,
     token: &Token,
     trace: &Trace,
 ) -> Result<Started, RefreshError> {
     let mut tx = Tx::begin(pool).await?;
-    let found = store::lock_token(&mut tx, token.digest().as_slice(), now, idle).await?;
+    let found = store::lock_token(&mut tx, token.digest().as_slice(), now, lifetimes.session_idle).await?;
     let parent = found.ok_or(RefreshError::InvalidToken)?;
     let child = key.token("refresh", token.bytes());
-    match parent.used_at {
+    // Under the lock on the parent. The order of locks is parent, child, session.
+    let next = match parent.used_at {
+        None => None,
+        Some(_) => store::lock_child(&mut tx, parent.id).await?,
+    };
+    let digest = child.digest();
+    match next {
         None => {
             store::spend_token(&mut tx, parent.id, now).await?;
-            let digest = child.digest();
             store::insert_token(
                 &mut tx,
                 Uuid::now_v7(),
@@ -192,7 +223,14 @@ pub async fn refresh(
             .await?;
             store::touch(&mut tx, parent.session_id, now, now).await?;
         }
-        Some(used_at) if now - used_at <= REUSE_GRACE => {}
+        Some(next) if next.used_at.is_none() => {
+            // Derived with a key that was rotated since: the child that was never seen again gets the present one.
+            if next.token_hash != digest.as_slice() {
+                store::replace_digest(&mut tx, next.id, digest.as_slice()).await?;
+            }
+            store::touch(&mut tx, parent.session_id, now, now).await?;
+        }
+        Some(next) if next.used_at.is_some_and(|used_at| now - used_at <= lifetimes.refresh_grace) => {}
         Some(_) => {
             store::end(&mut tx, parent.session_id, now, "refresh_reused").await?;
             let job = Job::SendRefreshReused { session_id: parent.session_id };

@@ -6,7 +6,7 @@
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header::{self, HeaderMap};
-use domain::config::AppEnv;
+use domain::config::{AppEnv, Lifetimes};
 
 /// What is the same for all cookies of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +19,18 @@ pub struct CookieKind {
     pub path: &'static str,
     /// Whether scripts are kept from reading it.
     pub http_only: bool,
-    /// How long browsers keep it.
+    /// How long browsers keep it, unless a setting says so.
     pub max_age: Duration,
 }
 
-/// The access token.
+/// The access token. The cookie outlives the token in it, which is refused once it has expired: its signed session id still
+/// tells which session a browser has when it signs out or signs in again.
 pub const ACCESS: CookieKind = CookieKind {
     plain_name: "access_token",
     secure_name: "__Host-access_token",
     path: "/",
     http_only: true,
-    max_age: Duration::seconds(900),
+    max_age: Duration::days(30),
 };
 
 /// The refresh token, which only the refresh endpoint sees.
@@ -54,12 +55,19 @@ pub const CSRF: CookieKind = CookieKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Cookies {
     secure: bool,
+    session: Duration,
 }
 
 impl Cookies {
     /// Cookies for an environment.
     pub fn new(env: AppEnv) -> Self {
-        Self { secure: env == AppEnv::Production }
+        Self { secure: env == AppEnv::Production, session: CSRF.max_age }
+    }
+
+    /// The cookies of a session are kept as long as it lives.
+    #[must_use]
+    pub fn with_lifetimes(self, lifetimes: &Lifetimes) -> Self {
+        Self { session: Duration::seconds(lifetimes.session.num_seconds()), ..self }
     }
 
     /// The name of a cookie here.
@@ -79,7 +87,13 @@ impl Cookies {
 
     /// The cookies of somebody who just signed in.
     pub fn signed_in(self, access: String, refresh: String, csrf: String) -> [Cookie<'static>; 3] {
-        [self.make(&ACCESS, access), self.make(&REFRESH, refresh), self.make(&CSRF, csrf)]
+        [(&ACCESS, access), (&REFRESH, refresh), (&CSRF, csrf)]
+            .map(|(kind, value)| self.build(kind, value, self.session))
+    }
+
+    /// The CSRF token of a session that goes on, for a browser that may have lost it.
+    pub fn csrf(self, token: String) -> Cookie<'static> {
+        self.build(&CSRF, token, self.session)
     }
 
     /// The cookies of somebody whose session ended.
@@ -124,7 +138,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "__Host-access_token=a; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=900",
+                "__Host-access_token=a; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=2592000",
                 "__Secure-refresh_token=r; HttpOnly; SameSite=Lax; Secure; Path=/api/token/; Max-Age=2592000",
                 "__Host-csrf_token=c; SameSite=Lax; Secure; Path=/; Max-Age=2592000",
             ]
@@ -135,7 +149,7 @@ mod tests {
     fn development_cookies_work_without_tls() {
         let cookies = Cookies::new(AppEnv::Development);
         let access = cookies.make(&ACCESS, "a".into()).to_string();
-        assert_eq!(access, "access_token=a; HttpOnly; SameSite=Lax; Path=/; Max-Age=900");
+        assert_eq!(access, "access_token=a; HttpOnly; SameSite=Lax; Path=/; Max-Age=2592000");
         let cleared = cookies.signed_out().map(|cookie| cookie.to_string());
         assert!(
             cleared.iter().all(|cookie| cookie.contains("=; ") && cookie.ends_with("Max-Age=0")),

@@ -17,9 +17,6 @@ use uuid::Uuid;
 
 pub use ed25519::{Ed25519Key, KeyError, PublicKey};
 
-/// How long an access token lives.
-pub const ACCESS_LIFETIME: TimeDelta = TimeDelta::seconds(900);
-
 /// By how much the clocks of two replicas may differ.
 const LEEWAY: TimeDelta = TimeDelta::seconds(5);
 
@@ -38,6 +35,7 @@ const LONGEST: usize = 2_048;
 /// The ring of keys, ready for use.
 pub struct Jwt {
     issuer: String,
+    lifetime: TimeDelta,
     ring: Vec<RingKey>,
     public_keys: Vec<PublicKey>,
 }
@@ -77,11 +75,17 @@ struct Claims<'a> {
 pub struct SignError(#[from] jsonwebtoken::errors::Error);
 
 impl Jwt {
-    /// A ring for an issuer, which is our public origin. Newest keys first.
-    pub fn new(hs256: &[SigningKey], ed25519: &[Ed25519Key], issuer: &str) -> Result<Self, SignError> {
+    /// A ring for an issuer, which is our public origin. Newest keys first. Tokens live for `lifetime`; one that claims to
+    /// live longer is refused, so a shorter setting takes effect at once.
+    pub fn new(
+        hs256: &[SigningKey],
+        ed25519: &[Ed25519Key],
+        issuer: &str,
+        lifetime: TimeDelta,
+    ) -> Result<Self, SignError> {
         let ring = ed25519.iter().map(RingKey::of_pair).chain(hs256.iter().map(RingKey::of_secret));
         let public_keys = ed25519.iter().map(|key| key.public().clone()).collect();
-        Ok(Self { issuer: issuer.to_owned(), ring: ring.collect::<Result<_, _>>()?, public_keys })
+        Ok(Self { issuer: issuer.to_owned(), lifetime, ring: ring.collect::<Result<_, _>>()?, public_keys })
     }
 
     /// The public keys of the ring, for whoever verifies tokens elsewhere. None while tokens are signed with HS256: whoever
@@ -99,7 +103,7 @@ impl Jwt {
             sid: access.session_id,
             typ: PURPOSE,
             iat: now.timestamp(),
-            exp: (now + ACCESS_LIFETIME).timestamp(),
+            exp: (now + self.lifetime).timestamp(),
         };
         let no_key = || jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidAlgorithm);
         let mut signers = self.ring.iter().filter_map(|key| Some((&key.header, key.encoding.as_ref()?)));
@@ -109,6 +113,23 @@ impl Jwt {
 
     /// Who a token speaks for, or `None`: why not is nobody's business.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Access> {
+        self.read(token, |claims| {
+            let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
+            Some(
+                claims.exp.checked_add(leeway)? > now
+                    && claims.iat <= now + leeway
+                    && claims.exp.checked_sub(claims.iat)? <= self.lifetime.num_seconds(),
+            )
+        })
+    }
+
+    /// The session that a token was signed for, whether or not the token has expired. It grants nothing: it only tells which
+    /// session a browser has, so that signing out or in can end it.
+    pub fn session_of(&self, token: &str) -> Option<Uuid> {
+        self.read(token, |_| Some(true)).map(|access| access.session_id)
+    }
+
+    fn read(&self, token: &str, timely: impl Fn(&Claims<'_>) -> Option<bool>) -> Option<Access> {
         if token.len() > LONGEST {
             return None;
         }
@@ -122,12 +143,8 @@ impl Jwt {
         }
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let claims: Claims<'_> = serde_json::from_slice(&payload).ok()?;
-        let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
-        let timely = claims.exp.checked_add(leeway)? > now
-            && claims.iat <= now + leeway
-            && claims.exp.checked_sub(claims.iat)? <= ACCESS_LIFETIME.num_seconds();
         let ours = claims.iss == self.issuer && claims.aud == AUDIENCE && claims.typ == PURPOSE;
-        (timely && ours).then_some(Access { user_id: claims.sub, session_id: claims.sid })
+        (ours && timely(&claims)?).then_some(Access { user_id: claims.sub, session_id: claims.sid })
     }
 }
 

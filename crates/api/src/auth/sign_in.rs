@@ -1,5 +1,6 @@
 //! Letting somebody in, and the answer to whoever signed in or whose session goes on: the same from all endpoints.
 
+use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
 use domain::accounts::{self, Account, Credentials};
 use domain::audit::Trace;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::jwt::Access;
-use super::{Transport, cookies, csrf, second_factor};
+use super::{Transport, csrf, second_factor};
 use crate::app::State;
 use crate::client_ip;
 use crate::problem::{Code, Problem};
@@ -107,9 +108,14 @@ pub(crate) async fn start(
     let known_browser = state.browser.device_user(request.headers()) == Some(checked.user_id);
     let origin =
         Origin { known_browser, ..client_ip::session_origin(request, &state.config.trusted_proxies) };
-    let started = sessions::start(&state.pool, state.clock.now(), checked, &origin, trace).await?;
+    let replaced = presented(state, request.headers(), transport);
+    let (now, lifetime) = (state.clock.now(), state.config.common.lifetimes.session);
+    let started = sessions::start(&state.pool, now, lifetime, checked, &origin, replaced, trace).await?;
     // Perhaps for a notice of the new browser.
     state.wake.wake();
+    if let Some(replaced) = replaced {
+        state.sessions.forget(&[replaced]).await;
+    }
     tracing::info!(user_id = %started.user_id, session_id = %started.session_id, "signed in");
     let account = accounts::find(&state.pool, started.user_id).await?;
     let account = account.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
@@ -119,6 +125,13 @@ pub(crate) async fn start(
         response.add_cookie(&device).map_err(|error| Problem::internal(anyhow::Error::from(error)))?;
     }
     Ok(response)
+}
+
+/// The session that the client has in the transport it signs in with, even if its access token has expired.
+fn presented(state: &State, headers: &HeaderMap, transport: Transport) -> Option<Uuid> {
+    super::presented(state, headers)
+        .filter(|(_, shown)| *shown == transport)
+        .and_then(|(token, _)| state.jwt.session_of(token))
 }
 
 /// Answers with the tokens of a session, in the client's transport.
@@ -131,7 +144,7 @@ pub fn reply(
     let access = Access { user_id: started.user_id, session_id: started.session_id };
     let access_token = state.jwt.sign(access, state.clock.now()).map_err(Problem::internal)?;
     let refresh_token = started.refresh.expose();
-    let expires_in = cookies::ACCESS.max_age.whole_seconds();
+    let expires_in = state.config.common.lifetimes.access_token.num_seconds();
     let user = User::new(state, account);
     if transport == Transport::Bearer {
         let token_type = "Bearer";
@@ -146,6 +159,6 @@ pub fn reply(
     Ok(response.json(CookieReply { user, csrf_token, expires_in }))
 }
 
-fn csrf_token(state: &State, session_id: Uuid) -> String {
+pub(crate) fn csrf_token(state: &State, session_id: Uuid) -> String {
     csrf::token(&state.keys().csrf, session_id)
 }

@@ -7,8 +7,9 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use crate::config::Config;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, idempotency-key, x-csrf-token, x-request-id");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, idempotency-key, x-csrf-token, x-request-id, x-trellis-user",
+);
 const RESPONSE_HEADERS: HeaderValue =
     HeaderValue::from_static("etag, link, ratelimit, ratelimit-policy, retry-after, x-request-id");
 const TEN_MINUTES: HeaderValue = HeaderValue::from_static("600");

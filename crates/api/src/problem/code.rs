@@ -93,6 +93,8 @@ problem_codes! {
         "Somebody decided otherwise meanwhile, or it is not so far. `detail` says how it stands; look again before trying another way.";
     LinkLimit = "link_limit", CONFLICT, "The page has as many links as it may have",
         "Delete one that is not needed any more. With premium a page may have more of them; `limit` tells how many this one may have.";
+    AccountChanged = "account_changed", CONFLICT, "Another account is signed in now",
+        "The request names in `X-Trellis-User` whose data its page shows, and the session is of another account: the browser signed in anew, in another tab perhaps. Load the page again before sending anything.";
     InsufficientCredits = "insufficient_credits", CONFLICT, "There are not enough credits",
         "No balance goes below zero. `detail` says how many there are; `/api/rewards/catalog/` what they buy.";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "This idempotency key was used for something else",

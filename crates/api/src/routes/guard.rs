@@ -2,7 +2,7 @@
 
 use actix_web::dev::{Handler, Payload, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::guard::fn_guard;
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder, Route};
 
 use domain::accounts;
@@ -10,10 +10,12 @@ use domain::cache::Kind;
 use secrecy::ExposeSecret as _;
 use subtle::ConstantTimeEq as _;
 use tracing::{Instrument as _, Span};
+use uuid::Uuid;
 
 use super::Access;
 use crate::app::State;
 use crate::auth::{self, Caller, Transport, csrf};
+use crate::client_ip;
 use crate::limits::policy::Policy;
 use crate::middleware::context;
 use crate::problem::{Code, Problem};
@@ -29,6 +31,7 @@ pub(super) struct Guard {
     pub(super) access: Access,
     pub(super) limits: &'static [Policy],
     pub(super) prefetch: Option<Kind>,
+    pub(super) is_page: bool,
 }
 
 /// A handler behind its guard.
@@ -62,6 +65,11 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
+    if guard.is_page
+        && let Some(response) = to_public_host(guard, request)
+    {
+        return response;
+    }
     if let Err(problem) = admit(guard, request).await {
         return HttpResponse::from_error(problem);
     }
@@ -77,6 +85,23 @@ where
         handled.instrument(span(request)).await
     };
     output.respond_to(request).map_into_boxed_body()
+}
+
+/// Leads a page that is opened under a second host name to the same path of `PUBLIC_URL`: its own requests would be refused
+/// there, since they come from an origin that is not allowed. The target never contains what the client sent as host.
+fn to_public_host(guard: &Guard, request: &HttpRequest) -> Option<HttpResponse> {
+    let state = State::of(request).ok()?;
+    let host = client_ip::host(request, &state.config.trusted_proxies)?;
+    if !state.config.is_foreign_host(host) {
+        return None;
+    }
+    context(request).ok()?.route.set(Some(guard.path));
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    Some(
+        HttpResponse::Found()
+            .insert_header((header::LOCATION, state.config.common.public_url.join(path)))
+            .finish(),
+    )
 }
 
 fn span(request: &HttpRequest) -> Span {
@@ -103,6 +128,7 @@ async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
     }
     if guard.access.is_signed_in() {
         let (caller, prefetched) = auth::authenticate(state, request.headers(), guard.prefetch).await?;
+        check_account(request, caller)?;
         if is_unsafe && caller.transport == Transport::Cookie {
             csrf::check_token(request.headers(), &state.keys().csrf, caller.session_id)?;
         }
@@ -113,6 +139,14 @@ async fn admit(guard: &Guard, request: &HttpRequest) -> Result<(), Problem> {
         context.prefetched.set(prefetched);
     }
     Ok(())
+}
+
+/// Refuses a page that shows another account than the one whose session the browser has by now: people sign out and in again
+/// in a second tab. The CSRF token does not tell, since every tab reads it from the same cookie.
+fn check_account(request: &HttpRequest, caller: Caller) -> Result<(), Problem> {
+    let Some(expected) = request.headers().get(auth::EXPECTED_USER) else { return Ok(()) };
+    let same = expected.to_str().ok().and_then(|id| Uuid::try_parse(id).ok()) == Some(caller.user_id);
+    if same { Ok(()) } else { Err(Problem::new(Code::AccountChanged)) }
 }
 
 /// Whether this is the key of the operator's shop. How long it takes tells nothing of the key.

@@ -9,14 +9,14 @@ use utoipa::ToSchema;
 use super::proof;
 use crate::app::Shared;
 use crate::audit::Traced;
-use crate::auth::{Caller, Transport};
+use crate::auth::{Caller, Transport, sign_in};
 use crate::body::{Complaint, Fields};
 use crate::limits::Throttle;
 use crate::passwords;
 use crate::problem::Problem;
 use crate::reply::User;
 
-/// The account, with what its holder alone needs to know.
+/// The account, with what its holder alone needs to know, and what a page of another origin needs to go on with its session.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
     #[serde(flatten)]
@@ -24,6 +24,9 @@ pub(super) struct Me {
     /// When mail to the address last bounced: null once a mail arrives, or the address changes. While it is set, no
     /// confirmation is sent to it.
     email_bounced_at: Option<DateTime<Utc>>,
+    /// What unsafe requests send as `X-CSRF-Token`. Absent with the bearer transport, which needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csrf_token: Option<String>,
 }
 
 /// What may be changed.
@@ -62,6 +65,9 @@ pub(super) struct NewPassword {
 }
 
 /// The signed-in account
+///
+/// With cookies, also the `csrf_token` of the session, which pages of a sibling domain cannot read from the cookie; and the
+/// cookie is set again.
 #[utoipa::path(
     get, path = "/api/me/", tag = "accounts",
     responses((status = 200, description = "The account", body = Me)),
@@ -69,7 +75,14 @@ pub(super) struct NewPassword {
 pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, Problem> {
     let account = accounts::find(&state.pool, caller.user_id).await?.ok_or_else(Problem::unauthenticated)?;
     let email_bounced_at = account.email_bounced_at;
-    Ok(HttpResponse::Ok().json(Me { user: User::new(&state, account), email_bounced_at }))
+    let user = User::new(&state, account);
+    let mut response = HttpResponse::Ok();
+    let csrf_token = (caller.transport == Transport::Cookie).then(|| {
+        let token = sign_in::csrf_token(&state, caller.session_id);
+        response.cookie(state.cookies.csrf(token.clone()));
+        token
+    });
+    Ok(response.json(Me { user, email_bounced_at, csrf_token }))
 }
 
 /// Change the username

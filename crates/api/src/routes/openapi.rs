@@ -217,8 +217,8 @@ fn problems_of(operation: &Value, row: &Row) -> Vec<Code> {
     if matches!(row.access, Access::Manager | Access::Shop) {
         codes.push(Code::Forbidden);
     }
-    if row.access != Access::Public {
-        codes.push(Code::Unauthenticated);
+    if row.access.is_signed_in() {
+        codes.extend([Code::Unauthenticated, Code::AccountChanged]);
     }
     if row.is_unsafe() {
         codes.push(Code::CsrfFailed);

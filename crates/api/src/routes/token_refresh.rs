@@ -25,7 +25,9 @@ pub(super) struct Body {
 /// Refresh the tokens
 ///
 /// The refresh token comes in its cookie (then `X-CSRF-Token` is needed) or in the body; the answer uses the same
-/// transport. Each refresh token is good for one use, and again for ten seconds; later use ends the session.
+/// transport. Each use gives a new refresh token. When the answer is lost, send the same token again: it gives the same new
+/// token until that one is used. A token whose successor was used more than ten seconds ago (`REFRESH_GRACE`) is taken for
+/// stolen, and its session ends.
 #[utoipa::path(
     post, path = "/api/token/refresh/", tag = "accounts", request_body(content = Option<Body>),
     responses((status = 200, description = "The session goes on", body = sign_in::Reply),
@@ -54,8 +56,8 @@ pub(super) async fn post(
 }
 
 async fn refresh(state: &State, token: &Token, trace: &Trace) -> Result<Started, Problem> {
-    let (now, idle) = (state.clock.now(), state.config.common.lifetimes.session_idle);
-    let result = sessions::refresh(&state.pool, now, idle, &state.keys().token, token, trace).await;
+    let (now, lifetimes) = (state.clock.now(), &state.config.common.lifetimes);
+    let result = sessions::refresh(&state.pool, now, lifetimes, &state.keys().token, token, trace).await;
     if let Err(RefreshError::Reused { session_id }) = &result {
         tracing::warn!(%session_id, "a refresh token was used twice: its session was ended");
         state.sessions.forget(&[*session_id]).await;

@@ -36,7 +36,7 @@ async fn a16_production_cookies_have_their_prefixes_and_attributes() {
     let code = app.code_of(&ada).await;
     ada.get(&format!("/r/{code}")).await.expect(302);
     for (name, wanted) in [
-        ("access_token", &["HttpOnly", "Max-Age=900", "Path=/", "SameSite=Lax", "Secure"][..]),
+        ("access_token", &["HttpOnly", "Max-Age=2592000", "Path=/", "SameSite=Lax", "Secure"][..]),
         ("refresh_token", &["HttpOnly", "Max-Age=2592000", "Path=/api/token/", "SameSite=Lax", "Secure"]),
         ("csrf_token", &["Max-Age=2592000", "Path=/", "SameSite=Lax", "Secure"]),
         ("device", &["HttpOnly", "Max-Age=31536000", "Path=/", "SameSite=Lax", "Secure"]),

@@ -15,6 +15,7 @@ mod admin_users;
 mod bad_input;
 mod blocked_accounts;
 mod breached_passwords;
+mod browsers;
 mod cache;
 mod cached_answers;
 mod clicks;

@@ -109,7 +109,7 @@ impl Site {
     async fn ask(&self, method: &str, path: &str, header: &str) -> Answer {
         let mut stream = TcpStream::connect(self.0).await.unwrap();
         let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: trellis.test\r\nConnection: close\r\n{header}\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{header}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).await.unwrap();

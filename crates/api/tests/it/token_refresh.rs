@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::app::{TestApp, eventually};
 use testkit::dump;
+use testkit::redis::RedisServer;
 
 use crate::support::{Bearer, assert_alike, count_mails, hex, refresh};
 
@@ -44,11 +45,12 @@ async fn t4_a_token_that_is_used_again_later_ends_its_whole_family_and_the_owner
     let first = Bearer::login(&app, "ada").await;
     let second = Bearer::of(&app, &refresh(&app, &first.refresh).await.expect(200).json());
     let third = Bearer::of(&app, &refresh(&app, &second.refresh).await.expect(200).json());
-    // Within the grace the same child again.
+    // Within the grace after the child's first use the same child again.
+    app.clock.advance(TimeDelta::seconds(9));
     let again = refresh(&app, &first.refresh).await.expect(200).json();
     assert_eq!(again["refresh_token"], second.refresh.as_str());
 
-    app.clock.advance(TimeDelta::seconds(11));
+    app.clock.advance(TimeDelta::seconds(2));
     third.client.get("/api/me/").await.expect(200);
     assert_eq!(count_mails(&app, "ada@example.org", ENDED), 0);
     // However many use it, it ends once.
@@ -79,8 +81,8 @@ async fn t4_in_cookies_too() {
     let ada = app.member("ada").await;
     let thief = ada.stolen();
     ada.post_empty("/api/token/refresh/").await.expect(200);
-    app.clock.advance(TimeDelta::seconds(11));
     ada.post_empty("/api/token/refresh/").await.expect(200);
+    app.clock.advance(TimeDelta::seconds(11));
     ada.get("/api/me/").await.expect(200);
     let reply = thief.post_empty("/api/token/refresh/").await.expect(401);
     assert!(!reply.headers.contains_key("set-cookie"));
@@ -88,12 +90,115 @@ async fn t4_in_cookies_too() {
     ada.post_empty("/api/token/refresh/").await.expect(401);
 }
 
+/// cases/accounts 8
+#[tokio::test(flavor = "multi_thread")]
+async fn t4_a_lost_answer_is_given_again_however_late() {
+    let mut redis = RedisServer::start().await.unwrap();
+    let url = redis.url();
+    let app = TestApp::api_with(|settings| {
+        settings.set("REDIS_URL", secrecy::ExposeSecret::expose_secret(&url)).set("REFRESH_GRACE", "30s");
+    })
+    .await;
+    let replica = app.replica_with(|_| {}).await;
+    app.register("ada", None).await.expect(201);
+    let first = Bearer::login(&app, "ada").await;
+    let lost = refresh(&app, &first.refresh).await.expect(200).json();
+    // Twelve seconds, a tunnel, a night, a holiday of thirteen days: on either replica, with Redis up and down.
+    let waits = [TimeDelta::seconds(12), TimeDelta::minutes(1), TimeDelta::hours(9), TimeDelta::days(13)];
+    let mut last = lost.clone();
+    for (index, wait) in waits.into_iter().enumerate() {
+        if index == 2 {
+            redis.stop().await.unwrap();
+        }
+        app.clock.advance(wait);
+        let base = if index % 2 == 0 { replica.base() } else { app.base() };
+        let body = json!({ "refresh_token": first.refresh });
+        last = app.client().at(&base).post("/api/token/refresh/", body).await.expect(200).json();
+        assert_eq!(last["refresh_token"], lost["refresh_token"], "after {wait}");
+    }
+    // Its access token is used: that is no use of the child itself.
+    Bearer::of(&app, &last).client.get("/api/me/").await.expect(200);
+    refresh(&app, &first.refresh).await.expect(200);
+    // Once the child is used, the grace begins; it is a setting.
+    let child = Bearer::of(&app, &last);
+    let grandchild = Bearer::of(&app, &refresh(&app, &child.refresh).await.expect(200).json());
+    app.clock.advance(TimeDelta::seconds(29));
+    refresh(&app, &first.refresh).await.expect(200);
+    app.clock.advance(TimeDelta::seconds(2));
+    refresh(&app, &child.refresh).await.expect(200);
+    refresh(&app, &first.refresh).await.expect(401);
+    grandchild.client.get("/api/me/").await.expect(401);
+    refresh(&app, &grandchild.refresh).await.expect(401);
+    let reason: String = app.database.value("SELECT end_reason FROM sessions").await;
+    assert_eq!(reason, "refresh_reused");
+}
+
+/// cases/accounts 8
+#[tokio::test(flavor = "multi_thread")]
+async fn t4_a_lost_answer_survives_a_new_token_key() {
+    let app = TestApp::api_only().await;
+    app.register("ada", None).await.expect(201);
+    let ada = Bearer::login(&app, "ada").await;
+    let old = refresh(&app, &ada.refresh).await.expect(200).json();
+    let replica =
+        app.replica_tuned(|config| config.common.keys.token = domain::token::Key::new([9; 32])).await;
+    let there = app.client().at(&replica.base());
+    let body = json!({ "refresh_token": ada.refresh });
+    let new = there.post("/api/token/refresh/", body).await.expect(200).json();
+    assert_ne!(new["refresh_token"], old["refresh_token"]);
+    let body = json!({ "refresh_token": new["refresh_token"] });
+    there.post("/api/token/refresh/", body).await.expect(200);
+    let rows: i64 = app.database.value("SELECT count(*) FROM refresh_tokens").await;
+    assert_eq!(rows, 3);
+}
+
+/// Settings of sessions are seen in tokens, cookies and answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn lifetimes_of_sessions_and_tokens_are_settings() {
+    let app = TestApp::api_with(|settings| {
+        settings.set("SESSION_LIFETIME", "2h").set("SESSION_IDLE", "90m").set("ACCESS_TOKEN_LIFETIME", "5m");
+    })
+    .await;
+    let ada = app.member("ada").await;
+    for name in ["access_token", "refresh_token", "csrf_token"] {
+        assert!(ada.cookie(name).unwrap().line.contains("Max-Age=7200"), "{name}");
+    }
+    let reply = ada.post_empty("/api/token/refresh/").await.expect(200);
+    assert_eq!(reply.json()["expires_in"], 300);
+    app.clock.advance(TimeDelta::seconds(299));
+    ada.get("/api/me/").await.expect(200);
+    app.clock.advance(TimeDelta::seconds(10));
+    ada.get("/api/me/").await.expect(401);
+    for _ in 0..2 {
+        ada.post_empty("/api/token/refresh/").await.expect(200);
+        app.clock.advance(TimeDelta::minutes(57));
+    }
+    ada.post_empty("/api/token/refresh/").await.expect(200);
+    app.clock.advance(TimeDelta::minutes(1));
+    ada.post_empty("/api/token/refresh/").await.expect(401);
+    // A replica with a shorter setting refuses what was signed to live longer.
+    let short = app
+        .replica_with(|settings| {
+            settings.set("ACCESS_TOKEN_LIFETIME", "1m");
+        })
+        .await;
+    let bob = app.member("bob").await;
+    bob.get("/api/me/").await.expect(200);
+    bob.at(&short.base()).get("/api/me/").await.expect(401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t5_twenty_tabs_that_refresh_at_once_all_get_the_same_child() {
     let app = TestApp::api_only().await;
     app.register("ada", None).await.expect(201);
     let ada = Bearer::login(&app, "ada").await;
-    let replies = join_all((0..20).map(|_| refresh(&app, &ada.refresh))).await;
+    let replica = app.replica_with(|_| {}).await;
+    let bases = [app.base(), replica.base()];
+    let body = json!({ "refresh_token": ada.refresh });
+    let replies = join_all((0..20).map(async |index| {
+        app.client().at(&bases[index % 2]).post("/api/token/refresh/", body.clone()).await
+    }))
+    .await;
     let children: HashSet<String> = replies
         .into_iter()
         .map(|reply| reply.expect(200).json()["refresh_token"].as_str().unwrap().to_owned())
@@ -117,7 +222,8 @@ async fn every_refresh_token_that_is_no_good_is_answered_alike() {
     refresh(&app, &expired_and_used.refresh).await.expect(200);
     app.clock.advance(TimeDelta::days(30));
     let used = Bearer::login(&app, "ada").await;
-    refresh(&app, &used.refresh).await.expect(200);
+    let child = Bearer::of(&app, &refresh(&app, &used.refresh).await.expect(200).json());
+    refresh(&app, &child.refresh).await.expect(200);
     app.clock.advance(TimeDelta::seconds(11));
     let ended = Bearer::login(&app, "ada").await;
     ended.client.post_empty("/api/logout/").await.expect(204);

@@ -61,6 +61,13 @@ pub(super) struct RefreshToken {
     pub(super) expires_at: DateTime<Utc>,
 }
 
+#[derive(Queryable)]
+pub(super) struct ChildToken {
+    pub(super) id: Uuid,
+    pub(super) token_hash: Vec<u8>,
+    pub(super) used_at: Option<DateTime<Utc>>,
+}
+
 /// Sessions that may be used at a time; joined with their users.
 macro_rules! live {
     ($now:expr, $idle:expr) => {
@@ -192,6 +199,22 @@ pub(super) async fn lock_token(
         .optional()
 }
 
+/// The child of a used token, its row locked too: whether it was used is decided against a use at the same time.
+pub(super) async fn lock_child(tx: &mut Tx, parent_id: Uuid) -> QueryResult<Option<ChildToken>> {
+    tokens::table
+        .filter(tokens::parent_id.eq(parent_id))
+        .select((tokens::id, tokens::token_hash, tokens::used_at))
+        .for_update()
+        .first(&mut **tx)
+        .await
+        .optional()
+}
+
+pub(super) async fn replace_digest(tx: &mut Tx, id: Uuid, digest: &[u8]) -> QueryResult<()> {
+    diesel::update(tokens::table.find(id)).set(tokens::token_hash.eq(digest)).execute(&mut **tx).await?;
+    Ok(())
+}
+
 pub(super) async fn spend_token(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(tokens::table.find(id)).set(tokens::used_at.eq(now)).execute(&mut **tx).await?;
     Ok(())
@@ -208,6 +231,21 @@ pub(super) async fn end(
         .execute(connection)
         .await?;
     Ok(ended == 1)
+}
+
+/// Ends a session that has not ended; returns whose it was.
+pub(super) async fn end_of(
+    tx: &mut Tx,
+    id: Uuid,
+    now: DateTime<Utc>,
+    reason: &str,
+) -> QueryResult<Option<Uuid>> {
+    diesel::update(sessions::table.filter(sessions::id.eq(id).and(sessions::ended_at.is_null())))
+        .set((sessions::ended_at.eq(now), sessions::end_reason.eq(reason)))
+        .returning(sessions::user_id)
+        .get_result(&mut **tx)
+        .await
+        .optional()
 }
 
 /// Ends a session of this user, if it may still be used.

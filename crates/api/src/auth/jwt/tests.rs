@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const LIFETIME: TimeDelta = TimeDelta::minutes(15);
 const ISSUER: &str = "https://trellis.example";
 
 fn key(kid: &str, byte: u8) -> SigningKey {
@@ -13,7 +14,7 @@ fn key(kid: &str, byte: u8) -> SigningKey {
 }
 
 fn jwt(keys: &[SigningKey]) -> Jwt {
-    Jwt::new(keys, &[], ISSUER).unwrap()
+    Jwt::new(keys, &[], ISSUER, LIFETIME).unwrap()
 }
 
 /// RFC 8410, 10.3.
@@ -116,7 +117,7 @@ fn t1_only_our_header_and_our_key_are_taken() {
 #[test]
 fn t1_a_public_key_is_no_secret_and_a_secret_no_private_key() {
     let (secret, pair) = (key("a", 1), pair(ED25519));
-    let jwt = Jwt::new(std::slice::from_ref(&secret), std::slice::from_ref(&pair), ISSUER).unwrap();
+    let jwt = Jwt::new(std::slice::from_ref(&secret), std::slice::from_ref(&pair), ISSUER, LIFETIME).unwrap();
     let token = jwt.sign(access(), now()).unwrap();
     let kid = &pair.public().kid;
     let ours = format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}"}}"#);
@@ -186,7 +187,7 @@ fn t1_a_public_key_is_no_secret_and_a_secret_no_private_key() {
 fn t3_a_public_half_verifies_and_leaves_the_signing_to_the_next() {
     let (secret, whole, public) = (key("a", 1), pair(ED25519), pair(ED25519_PUBLIC));
     let ring = |ed25519: &Ed25519Key, hs256: &[SigningKey]| {
-        Jwt::new(hs256, std::slice::from_ref(ed25519), ISSUER).unwrap()
+        Jwt::new(hs256, std::slice::from_ref(ed25519), ISSUER, LIFETIME).unwrap()
     };
     let secrets = std::slice::from_ref(&secret);
     let (known, signing, alone) = (ring(&public, secrets), ring(&whole, secrets), ring(&whole, &[]));

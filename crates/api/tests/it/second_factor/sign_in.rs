@@ -123,8 +123,9 @@ async fn s3_a_sign_in_that_is_under_way_when_the_factor_is_added_has_to_start_ov
         known_browser: false,
     };
     let trace = domain::audit::Trace::default();
+    let (pool, lifetime) = (app.database.pool(1), chrono::TimeDelta::days(30));
     let started =
-        domain::sessions::start(&app.database.pool(1), app.clock.now(), &checked, &origin, &trace).await;
+        domain::sessions::start(&pool, app.clock.now(), lifetime, &checked, &origin, None, &trace).await;
     assert!(matches!(started, Err(domain::sessions::StartError::Overtaken)), "{started:?}");
 }
 
