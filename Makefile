@@ -33,8 +33,8 @@ proofs: ## the proofs of the referral engine: killed workers, races, random hist
 e2e: ## the end-to-end tests only: several real processes, killed and cut off (T=name for some)
 	@deploy/dev/test --test e2e $(T)
 
-browser-test: ## the main job in a real browser, on a running `make run` (needs Node 20 and Chromium)
-	@cd tests/e2e/browser && npm ci --silent --no-audit --no-fund && node journey.mjs
+browser-test: ## the pages in a real browser: the main job, several tabs, a sibling origin (needs Node 20 and Chromium)
+	@deploy/dev/browser-test $(T)
 
 page-test: ## the public page in a real browser, in every theme (needs Node 20 and Chromium)
 	@deploy/dev/page-test

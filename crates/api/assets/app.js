@@ -1,6 +1,8 @@
 // What every page shares: the API client, how a form sends itself and shows what was wrong with it,
 // and the small pages in front of the account. The dashboard's own part is dashboard.js.
 
+import { announce, sent, shownUser } from "./session.js";
+
 const find = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -32,6 +34,7 @@ async function send(method, path, body) {
   const headers = { accept: "application/json, application/problem+json" };
   const csrf = csrfToken();
   if (csrf !== null) headers["x-csrf-token"] = csrf;
+  if (shownUser() !== null) headers["x-trellis-user"] = shownUser();
   const file = body instanceof Blob;
   if (body !== undefined) headers["content-type"] = file ? body.type : "application/json";
   let response;
@@ -159,6 +162,7 @@ export function wireForm(form, submit) {
       const chosen = fields.filter((field) => field.type !== "radio" || field.checked);
       const value = (field) => (field.type === "checkbox" ? field.checked : field.value);
       await submit(Object.fromEntries(chosen.map((field) => [field.name, value(field)])), event.submitter);
+      sent(form);
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
       showFailure(form, failure);
@@ -224,6 +228,9 @@ function ownPath(text) {
   return new URL(text, location.origin).origin === location.origin ? text : null;
 }
 
+/** Where the page's own address says to go on after the login. */
+const next = () => ownPath(new URLSearchParams(location.search).get("next"));
+
 const forms = {
   register(form) {
     const code = form.elements.referral_code;
@@ -243,7 +250,10 @@ const forms = {
     });
   },
   login(form) {
-    const enter = () => location.assign(ownPath(new URLSearchParams(location.search).get("next")) ?? "/dashboard");
+    const enter = ({ user }) => {
+      announce(user.id);
+      location.assign(next() ?? "/dashboard");
+    };
     const second = find("form[data-form=login-factor]");
     let challenge = null;
     const ask = (given) => {
@@ -252,24 +262,26 @@ const forms = {
       second.elements.code.focus();
     };
     wireForm(form, async (values) => {
+      let reply;
       try {
-        await call("POST", "/api/login/", values);
+        reply = await call("POST", "/api/login/", values);
       } catch (failure) {
         if (failure.code !== "second_factor_required") throw failure;
         return ask(failure.challenge);
       }
-      enter();
+      enter(reply);
     });
     wireForm(second, async ({ code }) => {
+      let reply;
       try {
-        await call("POST", "/api/login/factor/", { challenge, code });
+        reply = await call("POST", "/api/login/factor/", { challenge, code });
       } catch (failure) {
         if (failure.code !== "invalid_challenge") throw failure;
         second.reset();
         showStep("form");
         return summarise(form, "That took too long. Please log in once more.");
       }
-      enter();
+      enter(reply);
     });
     // Whoever signed in elsewhere is sent here for the second step. A fragment is sent to no server, and leaves at once.
     const given = new URLSearchParams(location.hash.slice(1)).get("challenge");
@@ -310,14 +322,14 @@ const forms = {
   },
 };
 
-// The way to an identity provider takes a code along that was typed, and is checked, like the form does.
+// The way to an identity provider takes along where to go on, and a code that was typed, which is checked like the form's.
 for (const link of all("a[data-provider]")) {
   link.addEventListener("click", () => {
     const field = find("#referral_code");
     const url = new URL(link.href);
     const typed = field?.value.trim() ?? "";
-    if (typed === (url.searchParams.get("referral") ?? "")) return;
-    url.search = typed === "" ? "" : `?referral_code=${encodeURIComponent(typed)}`;
+    if (typed !== (url.searchParams.get("referral") ?? "")) url.search = typed === "" ? "" : `?referral_code=${encodeURIComponent(typed)}`;
+    if (next() !== null) url.searchParams.set("next", next());
     link.href = url.href;
   });
 }

@@ -2,6 +2,7 @@
 // Everything that people wrote reaches the page as text, never as markup.
 
 import { call, Failure, failureText, fill, summarise, wireForm } from "./app.js";
+import { announce, changeNotice, forgetDrafts, isOver, leave, reload, restoreDraft, show, whenChanged } from "./session.js";
 
 const find = (selector, root = document) => root.querySelector(selector);
 const page = find("[data-page=dashboard]");
@@ -119,6 +120,8 @@ function pager(name, path, row) {
 // --- The numbers -----------------------------------------------------------------------------
 
 function showAccount(user) {
+  show(user);
+  say("account", changeNotice(user.username));
   fill("greeting", `, ${user.username}`);
   fill("username", user.username);
   fill("email", user.email);
@@ -251,12 +254,12 @@ async function showIdentities() {
 
 // --- Doing things ----------------------------------------------------------------------------
 
-const signedOut = (failure) => failure instanceof Failure && failure.code === "unauthenticated";
+const signedOut = (failure) => failure instanceof Failure && isOver(failure);
 
-/** Whatever failed: without a session the way leads to the login page, the rest is said on top. */
+/** Whatever failed: without its session the page is left, the rest is said on top. */
 function fail(failure) {
   if (!(failure instanceof Failure)) throw failure;
-  if (signedOut(failure)) location.replace("/login");
+  if (signedOut(failure)) leave(failure);
   else summarise(page, failureText(failure));
 }
 
@@ -265,7 +268,7 @@ async function change(method, path, values) {
   try {
     await call(method, path, values, session);
   } catch (failure) {
-    if (signedOut(failure)) location.replace("/login");
+    if (signedOut(failure)) leave(failure);
     throw failure;
   }
 }
@@ -304,7 +307,9 @@ find("[data-action=resend]").addEventListener("click", async () => {
 
 find("[data-action=logout]").addEventListener("click", async () => {
   try {
-    await call("POST", "/api/logout/", undefined, session);
+    await call("POST", "/api/logout/");
+    forgetDrafts();
+    announce(null);
     location.replace("/");
   } catch (failure) {
     fail(failure);
@@ -354,6 +359,8 @@ find("[data-action=export]").addEventListener("click", async () => {
 
 wireForm(find("[data-form=delete-account]"), async (values) => {
   await change("DELETE", "/api/me/", values);
+  forgetDrafts();
+  announce(null);
   location.replace("/");
 });
 
@@ -363,19 +370,24 @@ function openTarget() {
   target?.scrollIntoView();
 }
 // Back from elsewhere: the account may have changed, or somebody else sits there now.
-addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+addEventListener("pageshow", (event) => { if (event.persisted) reload(); });
+
+// Another tab signed out or in: ask the server, and leave if this page's account is not signed in any more.
+whenChanged(() => call("GET", "/api/me/", undefined, session).catch(fail));
 
 addEventListener("hashchange", openTarget);
 openTarget();
 
 try {
+  // The account first: all that follows names it.
+  await call("GET", "/api/me/", undefined, session).then(showAccount);
   await Promise.all([
-    call("GET", "/api/me/", undefined, session).then(showAccount),
     call("GET", "/api/referral-stats/", undefined, session).then(showStats),
     showIdentities(),
     pager("referrals", "/api/referrals/", referralRow)(),
     pager("rewards", "/api/rewards/", rewardRow)(),
   ]);
+  if (restoreDraft("change-email")) say("email", "What you typed before is back. It is not sent yet.");
 } catch (failure) {
   fail(failure);
 } finally {

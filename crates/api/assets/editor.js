@@ -2,6 +2,7 @@
 // was done is said in a status line. What people wrote reaches the page as text, never as markup.
 
 import { call, Failure, failureText, fill, summarise, wireForm } from "./app.js";
+import { account, isOver, keepsMore, leave, restoreDraft, sent } from "./session.js";
 
 const find = (selector, base = document) => base.querySelector(selector);
 const root = find("#page");
@@ -18,12 +19,12 @@ let editing = null;
 
 const say = (text) => { find("[data-status=page]").textContent = text; };
 
-/** A call of this page; without a session the way leads to the login page. */
+/** A call of this page, which is left when its session is over. */
 async function ask(method, path, body) {
   try {
     return await call(method, path, body, session);
   } catch (failure) {
-    if (failure.code === "unauthenticated") location.replace("/login");
+    if (isOver(failure)) leave(failure);
     throw failure;
   }
 }
@@ -186,6 +187,7 @@ wireForm(linkForm, async (values) => {
 for (const button of root.querySelectorAll("[data-add]")) {
   button.addEventListener("click", () => open({ kind: button.dataset.add }));
 }
+dialog.addEventListener("close", () => sent(linkForm));
 find("[data-action=close-link]").addEventListener("click", () => {
   dialog.close();
   if (editing.id) focusTool(editing.id, "Edit");
@@ -300,10 +302,25 @@ wireForm(profileForm, async (values) => {
 
 let shownTheme = "";
 
+// What was typed when the session ended comes back with all that belongs to it.
+keepsMore(
+  "profile",
+  () => [...places.children].map((item) => ({ network: find("select", item).value, url: find("input", item).value })),
+  (social) => { places.replaceChildren(); social.forEach(addPlace); },
+);
+keepsMore(
+  "link",
+  () => (dialog.open ? { id: editing.id ?? null, kind: editing.kind } : null),
+  ({ id, kind }) => open(links.find((link) => link.id === id) ?? { kind }),
+);
+
 attempt(async () => {
+  await account;
   const [profile, list] = await Promise.all([ask("GET", "/api/profile/"), ask("GET", "/api/links/")]);
   shownTheme = profile.theme;
   showProfile(profile);
   showLinks(list);
   for (const button of root.querySelectorAll("[data-add]")) button.disabled = false;
+  const restored = [restoreDraft("profile"), restoreDraft("link")];
+  if (restored.includes(true)) say("What you typed before is back. It is not saved yet.");
 });

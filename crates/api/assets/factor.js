@@ -2,6 +2,7 @@
 // Secrets and recovery codes live in the page only while they are shown.
 
 import { call, Failure, failureText, fill, summarise, wireForm } from "./app.js";
+import { account, isOver, leave } from "./session.js";
 
 const find = (selector, root = document) => root.querySelector(selector);
 const root = find("#second-step");
@@ -20,14 +21,14 @@ function show(name) {
   for (const state of root.querySelectorAll("[data-factor]")) state.hidden = state.dataset.factor !== name;
 }
 
-/** A call that a form of this page makes; without a session the way leads to the login page. */
+/** A call that a form of this page makes. The page is left when its session is over. */
 async function change(method, path, values) {
   // An account without a password has nothing to type.
   if (values && !passwordNeeded) delete values.password;
   try {
     return await call(method, path, values, session);
   } catch (failure) {
-    if (failure.code === "unauthenticated") location.replace("/login");
+    if (isOver(failure)) leave(failure);
     throw failure;
   }
 }
@@ -116,4 +117,5 @@ find("[data-action=codes-kept]").addEventListener("click", async () => {
   say("The second step is on: the next login asks for a code.");
 });
 
+await account;
 await load().catch(fail);

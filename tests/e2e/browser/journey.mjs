@@ -1,21 +1,17 @@
 // The main job of Trellis in a real browser: register, confirm, invite, earn, recover, leave.
 //
-// Needs Node 20 and Chromium, and an api and a worker that run in development on one machine: `make run` in another
-// terminal. `make browser-test` installs the two packages and starts this. It makes accounts with names of its own, so
-// it may run again on the same database.
+// Needs Node 20 and Chromium, and an api and a worker that run in development on one machine. `make browser-test` starts
+// them and this. It makes accounts with names of its own, so it may run again on the same database, such as that of
+// `make run`.
 //   BASE_URL   where Trellis is, as its PUBLIC_URL has it (http://localhost:8080)
 //   CHROMIUM   the browser (looked for in the usual places)
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { existsSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { launch, step } from "./launch.mjs";
 import { Visitor, until } from "./visitor.mjs";
 
 const base = (process.env.BASE_URL ?? "http://localhost:8080").replace(/\/$/, "");
-const browsers = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
-const executablePath = process.env.CHROMIUM ?? browsers.find(existsSync);
-assert.ok(executablePath, "no Chromium found: install it, or set CHROMIUM to its path");
 await fetch(`${base}/health/live`).catch(() => assert.fail(`nothing answers at ${base}: start \`make run\` first`));
 
 const run = Date.now().toString(36);
@@ -23,14 +19,7 @@ const person = (name) => ({ name: `${name}-${run}`, email: `${name}-${run}@examp
 const ada = person("ada");
 const grace = person("grace");
 
-const quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const browser = await chromium.launch({ executablePath, args: process.getuid?.() === 0 ? [...quiet, "--no-sandbox"] : quiet });
-
-async function step(title, work) {
-  const begun = Date.now();
-  await work();
-  console.log(`ok  ${title} (${Date.now() - begun} ms)`);
-}
+const browser = await launch();
 
 const adas = await Visitor.enter(browser, base);
 const graces = await Visitor.enter(browser, base, { dark: true, narrow: true });

@@ -27,7 +27,7 @@ const SVG: &str = "image/svg+xml";
 const ICON: Asset =
     Asset { name: "icon.svg", content_type: SVG, body: include_bytes!("../../assets/icon.svg") };
 
-const ASSETS: [Asset; 10] = [
+const ASSETS: [Asset; 11] = [
     Asset { name: "app.css", content_type: STYLE, body: include_bytes!("../../assets/app.css") },
     Asset { name: "app.js", content_type: SCRIPT, body: include_bytes!("../../assets/app.js") },
     Asset { name: "dashboard.js", content_type: SCRIPT, body: include_bytes!("../../assets/dashboard.js") },
@@ -36,6 +36,7 @@ const ASSETS: [Asset; 10] = [
     Asset { name: "hero.svg", content_type: SVG, body: include_bytes!("../../assets/hero.svg") },
     Asset { name: "lattice.svg", content_type: SVG, body: include_bytes!("../../assets/lattice.svg") },
     Asset { name: "public.css", content_type: STYLE, body: include_bytes!("../../assets/public.css") },
+    Asset { name: "session.js", content_type: SCRIPT, body: include_bytes!("../../assets/session.js") },
     Asset { name: "vine.svg", content_type: SVG, body: include_bytes!("../../assets/vine.svg") },
     ICON,
 ];
