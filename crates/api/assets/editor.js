@@ -268,7 +268,7 @@ function showProfile(profile) {
   const link = find("[data-page-url]");
   link.href = new URL(profile.page_url).pathname;
   link.textContent = profile.page_url.replace(/^https?:\/\//, "");
-  fill("page-state", profile.disabled ? "taken down" : profile.public ? "" : "nobody sees it until your e-mail address is confirmed");
+  fill("page-state", profile.disabled ? "taken down" : profile.public ? "" : "not public until you confirm your e-mail address");
   find("[data-show=page-disabled]").hidden = !profile.disabled;
   fill("page-disabled", profile.disabled?.reason ?? "");
 }
