@@ -11,6 +11,7 @@ const session = { session: true };
 const number = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const day = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 const amount = (text) => number.format(Number(text));
 const date = (text) => day.format(new Date(text));
 const words = (code) => String(code).replaceAll("_", " ");
@@ -326,6 +327,35 @@ wireForm(newPasswordForm, async (values) => {
   say("password", "Your password is changed. Your other devices are logged out.");
 });
 
+/** How often the username may be changed now, in words. */
+function showChanges({ changes_left: left, next_change_at: next }) {
+  if (left > 0) fill("username-changes", left === 1 ? "You can change it once now." : `You can change it ${number.format(left)} times now.`);
+  else fill("username-changes", `You can change it again on ${moment.format(new Date(next))}.`);
+}
+
+const showUsernameChanges = () => call("GET", "/api/me/username/", undefined, session).then(showChanges);
+
+const usernameForm = find("[data-form=change-username]");
+wireForm(usernameForm, async ({ username, password }) => {
+  try {
+    await change("PATCH", "/api/me/", { username, password });
+  } catch (failure) {
+    // This limit lasts for days: its own words say more than those for all limits.
+    if (failure.status === 429 && /username/.test(failure.message)) {
+      await showUsernameChanges();
+      throw new Failure({ errors: [{ pointer: "/username", detail: `${failure.message} ${find("[data-fill=username-changes]").textContent}` }] });
+    }
+    throw failure;
+  }
+  usernameForm.reset();
+  const [user] = await Promise.all([call("GET", "/api/me/", undefined, session), showUsernameChanges()]);
+  showAccount(user);
+  for (const link of document.querySelectorAll("[data-page-url]")) link.href = `/@${user.username}`;
+  usernameForm.closest("details").open = false;
+  find("#change-username summary").focus();
+  say("username", `Your username is ${user.username} now.`);
+});
+
 const emailForm = find("[data-form=change-email]");
 wireForm(emailForm, async ({ new_email: email, password }) => {
   try {
@@ -384,6 +414,7 @@ try {
   await Promise.all([
     call("GET", "/api/referral-stats/", undefined, session).then(showStats),
     showIdentities(),
+    showUsernameChanges(),
     pager("referrals", "/api/referrals/", referralRow)(),
     pager("rewards", "/api/rewards/", rewardRow)(),
   ]);

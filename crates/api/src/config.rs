@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::accounts::{NameChanges, Reserved};
 use domain::clicks::Countries;
 use domain::config::{AppEnv, Common, ConfigError, Settings};
 use domain::pages::LinkLimits;
@@ -100,6 +101,10 @@ pub struct Config {
     pub api_replicas: u32,
     /// `REGISTRATION`
     pub registration: Registration,
+    /// `USERNAME_CHANGES`: how often a username may change.
+    pub username_changes: NameChanges,
+    /// `RESERVED_USERNAMES`: usernames that may not be chosen, besides those of every installation.
+    pub reserved_usernames: Reserved,
     /// `JWT_ED25519_KEYS`: newest first. The first that is whole signs, all verify and are published.
     pub ed25519: Vec<Ed25519Key>,
     /// `ARGON2_*`
@@ -177,6 +182,16 @@ impl Config {
         }
         let api_replicas = number(settings, "API_REPLICAS", 1_u32, 1..=10_000);
         let registration = settings.or("REGISTRATION", Registration::Open, "`open` or `verified`");
+        let username_changes = settings.or(
+            "USERNAME_CHANGES",
+            NameChanges::default(),
+            "a number from 1 to 1000 and a duration from 1h to 366d, such as `2/30d`",
+        );
+        let reserved_usernames = settings.or(
+            "RESERVED_USERNAMES",
+            Reserved::default(),
+            "names with commas between, `*` for any characters and 2 others at least, such as `acme*,*-support`",
+        );
         let ed25519 = ed25519(settings, common.as_ref());
         let argon2 = argon2(settings, production);
         let hash_threads = number(settings, "HASH_THREADS", cores, 1..=1_024);
@@ -210,6 +225,8 @@ impl Config {
             rate_limits: rate_limits?.0,
             api_replicas: api_replicas?,
             registration: registration?,
+            username_changes: username_changes?,
+            reserved_usernames: reserved_usernames?,
             ed25519: ed25519?,
             argon2: argon2?,
             hash_threads: hash_threads?,
@@ -466,6 +483,10 @@ pub(crate) mod tests {
             ("ARGON2_ITERATIONS", "1"),
             ("PASSWORD_MIN_LENGTH", "7"),
             ("REGISTRATION", "closed"),
+            ("USERNAME_CHANGES", "2"),
+            ("USERNAME_CHANGES", "0/30d"),
+            ("RESERVED_USERNAMES", "*"),
+            ("RESERVED_USERNAMES", "acme?"),
             ("PASSWORD_BREACH_URL", "http://api.pwnedpasswords.com/range"),
             ("PASSWORD_BREACH_URL", "https://breaches.example/?range="),
             ("ALLOWED_ORIGINS", "*"),

@@ -1,4 +1,4 @@
-//! Passwords that are being chosen: the last question that they are asked, and their hash.
+//! Passwords: those that are being chosen are hashed here, and others compared with what is stored.
 //!
 //! Length and guessability were judged when the body was read; see `domain::accounts::Password`.
 
@@ -6,9 +6,12 @@
 mod breaches;
 
 use domain::accounts::Password;
+use secrecy::SecretString;
+use uuid::Uuid;
 
 use crate::app::State;
 use crate::body::Complaint;
+use crate::hashing::{Verdict, scheme};
 use crate::problem::{FieldCode, Problem};
 #[cfg(feature = "breach-check")]
 pub use breaches::Breaches;
@@ -38,4 +41,23 @@ pub async fn hash_chosen(state: &State, password: Password) -> Result<String, Pr
         return Err(Problem::of_field("/password", Complaint::new(FieldCode::WeakPassword, detail)));
     }
     state.hasher.hash(password.into_secret()).await
+}
+
+/// Whether the password is the one of the account's stored hash. A hash that cannot be read is logged and equals no
+/// password, after the work that is done for an account that does not exist.
+pub async fn verify(
+    state: &State,
+    user_id: Uuid,
+    password: SecretString,
+    hash: &str,
+) -> Result<Verdict, Problem> {
+    match state.hasher.read(hash) {
+        Ok(stored) => state.hasher.verify(password, stored).await,
+        Err(error) => {
+            // The hash itself stays out of the log.
+            tracing::warn!(%user_id, scheme = scheme(hash), %error, "stored password hash cannot be read");
+            state.hasher.verify_nobody(password).await?;
+            Ok(Verdict { ok: false, needs_rehash: false })
+        }
+    }
 }

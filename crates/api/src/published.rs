@@ -9,7 +9,7 @@ use actix_web::http::header::{self, EntityTag, Header as _, HeaderValue, IfNoneM
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
-use domain::accounts::Username;
+use domain::accounts::{self, Username};
 use domain::pages::{self, PictureKind, PublicLink, PublicPage};
 use domain::token::hex;
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::app::{Shared, State};
 use crate::card::{Card, Palette};
 use crate::nearby::Nearby;
 use crate::pages as html;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::reply;
 
 /// What copies of pages may weigh together, in bytes.
@@ -31,8 +31,62 @@ const ROOM: u64 = 64 << 20;
 /// while we cannot be reached, the old one will do.
 const KEEP: HeaderValue = HeaderValue::from_static("public, max-age=0, stale-while-revalidate=30");
 
-/// Pages by username; `None` for a name that has none.
-pub type Pages = Nearby<String, Option<Arc<Published>>>;
+/// What there is under each username.
+pub type Pages = Nearby<String, Found>;
+
+/// What there is under a username.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A page.
+    Page(Arc<Published>),
+    /// Nothing any more: the owner of the page has this name now.
+    Moved(Arc<str>),
+    /// No page for the public, whatever the reason.
+    Nothing,
+}
+
+impl Found {
+    /// The page, or the answer that there is none here. `target` is where it is under another name.
+    pub fn page(self, target: impl FnOnce(&str) -> String) -> Result<Arc<Published>, Absent> {
+        match self {
+            Self::Page(page) => Ok(page),
+            Self::Moved(name) => Err(Absent::Moved(target(&name))),
+            Self::Nothing => Err(Absent::Nothing),
+        }
+    }
+}
+
+/// Why there is no page under a username.
+#[derive(Debug)]
+pub enum Absent {
+    /// It is at this path.
+    Moved(String),
+    /// There is none.
+    Nothing,
+}
+
+impl Absent {
+    /// The answer for programs.
+    pub fn answer(self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+        match self {
+            Self::Moved(path) => Ok(moved(request, &path)),
+            Self::Nothing => Err(Problem::new(Code::NotFound)),
+        }
+    }
+}
+
+/// Leads to where something is now, with the query of the request. To be asked again each time: an owner who takes the former
+/// name back must not be led away from it by what a browser remembers.
+pub fn moved(request: &HttpRequest, path: &str) -> HttpResponse {
+    let location = match request.query_string() {
+        "" => path.to_owned(),
+        query => format!("{path}?{query}"),
+    };
+    HttpResponse::MovedPermanently()
+        .insert_header((header::LOCATION, location))
+        .insert_header((header::CACHE_CONTROL, KEEP))
+        .finish()
+}
 
 /// A page, ready to be sent.
 #[derive(Debug)]
@@ -131,25 +185,32 @@ fn is_known(tag: &HeaderValue, request: &HttpRequest) -> bool {
 /// Room for pages.
 pub fn room() -> Pages {
     Nearby::new("page", ROOM, |name, page| {
-        let bodies = page.as_ref().map_or(0, |page| page.html.body.len() + page.json.body.len());
-        name.len() + bodies
+        let found = match page {
+            Found::Page(page) => page.html.body.len() + page.json.body.len(),
+            Found::Moved(name) => name.len(),
+            Found::Nothing => 0,
+        };
+        name.len() + found
     })
 }
 
-/// The page of whoever has this name; `None` when there is none for the public, whatever the reason.
-pub async fn find(state: &Shared, username: &str) -> Result<Option<Arc<Published>>, Problem> {
+/// What there is under a username.
+pub async fn find(state: &Shared, username: &str) -> Result<Found, Problem> {
     // Keys are names as they are stored: no other text finds one.
-    if let Some(page) = state.published.get(username) {
-        return Ok(page);
+    if let Some(found) = state.published.get(username) {
+        return Ok(found);
     }
-    let Ok(username) = Username::parse(username) else { return Ok(None) };
+    let Ok(username) = Username::parse(username) else { return Ok(Found::Nothing) };
     let shared = state.clone();
     state.published.get_or_load(username.to_string(), move |_| load(shared, username)).await
 }
 
-async fn load(state: Shared, username: Username) -> Result<Option<Arc<Published>>, Problem> {
-    let page = pages::public_page(&state.pool, state.clock.now(), &username).await?;
-    page.map(|page| publish(&state, &page).map(Arc::new)).transpose()
+async fn load(state: Shared, username: Username) -> Result<Found, Problem> {
+    if let Some(page) = pages::public_page(&state.pool, state.clock.now(), &username).await? {
+        return Ok(Found::Page(Arc::new(publish(&state, &page)?)));
+    }
+    let moved = accounts::moved_to(&state.pool, &username).await?;
+    Ok(moved.map_or(Found::Nothing, |name| Found::Moved(name.into())))
 }
 
 fn publish(state: &State, page: &PublicPage) -> Result<Published, Problem> {

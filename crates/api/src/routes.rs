@@ -33,6 +33,7 @@ mod me_email;
 mod me_export;
 mod me_factors;
 mod me_identities;
+mod me_username;
 mod oauth;
 mod openapi;
 mod page_pictures;
@@ -226,7 +227,8 @@ pub fn table() -> Vec<Row> {
         Row::new(post.clone(), "/api/verify-email/", Public, verify_email::post),
         Row::new(post.clone(), "/api/verify-email/resend/", User, verify_email::resend),
         Row::new(get.clone(), "/api/me/", User, me::get),
-        Row::new(patch.clone(), "/api/me/", User, me::patch),
+        Row::new(patch.clone(), "/api/me/", User, me::patch).limited(policy::PASSWORD_CHECK),
+        Row::new(get.clone(), "/api/me/username/", User, me_username::get),
         Row::new(delete.clone(), "/api/me/", User, me::delete).limited(policy::PASSWORD_CHECK),
         Row::new(post.clone(), "/api/me/password/", User, me::password).limited(policy::PASSWORD_CHECK),
         Row::new(post.clone(), "/api/me/email/", User, me_email::post).limited(policy::EMAIL_CHANGE),

@@ -9,6 +9,7 @@ mod email;
 mod email_change;
 mod mailbox;
 mod mailbox_proof;
+mod names;
 mod operators;
 mod password;
 mod pending;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use crate::audit::{self, Actor, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
-use crate::db::{self, DbError, Pool, Tx, constraint};
+use crate::db::{self, DbError, Pool, Tx};
 use crate::notices;
 use crate::outbox::{self, Job};
 use crate::referrals;
@@ -40,12 +41,15 @@ pub use email_change::{
     NewAddress, Notice, confirm_email_change, email_change_mail, email_change_notice, request_email_change,
 };
 pub use mailbox::AddressMail;
+pub use mailbox_proof::Removed;
+pub(crate) use mailbox_proof::{prove_mailbox, set_verified};
+pub use names::{
+    Change, NameChanges, NameStatus, RenameError, RenameMail, moved_to, name_status, rename, rename_mail,
+};
 pub use operators::{
     Intervened, Intervention, OperatorError, SignInState, confirm_email, correct_email, delete_as_operator,
     demote, end_sessions, export_as_operator, sign_in_state,
 };
-pub use mailbox_proof::Removed;
-pub(crate) use mailbox_proof::{prove_mailbox, set_verified};
 pub use password::{Password, PasswordError};
 pub(crate) use pending::purge as purge_pending;
 pub use pending::{
@@ -58,7 +62,7 @@ pub use registration::{
 pub(crate) use registration::{purge as purge_attempts, register_vouched};
 pub use store::Account;
 pub use unverified::expire_unverified;
-pub use username::{Username, UsernameError};
+pub use username::{Reserved, Username, UsernameError, login_name};
 pub(crate) use verification::purge as purge_verifications;
 pub use verification::{
     Resend, VerificationMail, VerifyError, request_verification, verification_mail, verify_email,
@@ -81,11 +85,12 @@ pub struct Credentials {
 /// the text can be neither, or the account is deleted. A blocked account has them: only its holder learns of the block.
 pub async fn credentials(pool: &Pool, identifier: &str) -> Result<Option<Credentials>, DbError> {
     let mut connection = db::get(pool).await?;
+    let identifier = login_name(identifier);
     if identifier.contains('@') {
         let Ok(email) = Email::parse(identifier) else { return Ok(None) };
         return Ok(store::credentials_by_email(&mut connection, &email).await?);
     }
-    let Ok(username) = Username::parse(identifier.trim()) else { return Ok(None) };
+    let Ok(username) = Username::parse(identifier) else { return Ok(None) };
     Ok(store::credentials_by_username(&mut connection, &username).await?)
 }
 
@@ -118,45 +123,6 @@ pub(crate) async fn credentials_in(tx: &mut Tx, user_id: Uuid) -> Result<Option<
 pub async fn find(pool: &Pool, user_id: Uuid) -> Result<Option<Account>, DbError> {
     let mut connection = db::get(pool).await?;
     Ok(store::find(&mut connection, user_id).await?)
-}
-
-/// Why a username was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RenameError {
-    /// The name, or one that reads alike, is taken.
-    #[error("the username is taken")]
-    UsernameTaken,
-    /// There is no such live account.
-    #[error("no such account")]
-    NoSuchAccount,
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl From<crate::db::QueryError> for RenameError {
-    fn from(error: crate::db::QueryError) -> Self {
-        match constraint::unique_violation(&error) {
-            Some(_) => Self::UsernameTaken,
-            None => Self::Db(error.into()),
-        }
-    }
-}
-
-/// Changes the username.
-pub async fn rename(
-    pool: &Pool,
-    now: DateTime<Utc>,
-    user_id: Uuid,
-    username: &Username,
-) -> Result<Account, RenameError> {
-    let mut tx = Tx::begin(pool).await?;
-    let account = store::rename(&mut tx, user_id, username).await?.ok_or(RenameError::NoSuchAccount)?;
-    if pending::keeps_name(&mut tx, now, username).await? {
-        return Err(RenameError::UsernameTaken);
-    }
-    tx.commit().await?;
-    Ok(account)
 }
 
 /// Why a change that the password guards did not happen.
@@ -298,6 +264,7 @@ async fn erase(
     crate::recovery::forget(tx, user_id).await?;
     verification::forget(tx, user_id).await?;
     registration::forget(tx, user_id).await?;
+    names::forget(tx, user_id).await?;
     email_change::forget(tx, user_id, &email, &address_hash).await?;
     pending::forget(tx, user_id, &address_hash).await?;
     let counted = crate::clicks::subjects(tx, user_id).await?;

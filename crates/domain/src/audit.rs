@@ -92,6 +92,7 @@ events! {
     TrustReset = "trust_reset", "The mailbox was proved for the first time, and what had been added to the account before was removed: the reason names it.";
     EmailChangeRequested = "email_change_requested", "A new address was asked for, with the password.";
     EmailChanged = "email_changed", "The new address was confirmed and took the place of the old.";
+    UsernameChanged = "username_changed", "The account has another username.";
     DataExported = "data_exported", "Everything held about the account was handed out.";
     SignedIn = "signed_in", "A session started.";
     SignInFailed = "sign_in_failed", "A password was wrong, or the name unknown.";

@@ -12,7 +12,7 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::accounts::{self, Credentials, Email, NewAccount, RegisterError, Registered, Username};
+use crate::accounts::{self, Credentials, Email, NewAccount, RegisterError, Registered, Reserved, Username};
 use crate::audit::{self, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, QueryError, Tx, constraint};
@@ -60,6 +60,8 @@ pub struct Newcomer {
     pub confirmation: TimeDelta,
     /// Whether an account may be made with an address that the provider does not vouch for.
     pub may_be_unverified: bool,
+    /// Usernames that a new account cannot have.
+    pub reserved: Reserved,
 }
 
 /// Somebody who may come in.
@@ -126,7 +128,7 @@ pub async fn sign_in(
     newcomer: &Newcomer,
     trace: &Trace,
 ) -> Result<Arrival, IdentityError> {
-    let mut names = names::candidates(profile);
+    let mut names = names::candidates(profile, &newcomer.reserved);
     let mut name = names.next();
     let mut races = 0;
     loop {

@@ -568,6 +568,23 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    usernames (username_key) {
+        username_key -> Text,
+        user_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    username_changes (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        old_username -> Text,
+        new_username -> Text,
+        changed_at -> Timestamptz,
+    }
+}
+
 diesel::define_sql_function! {
     /// Whether an address leads to a blocked host, or to one below it.
     fn is_blocked_url(url: diesel::sql_types::Nullable<diesel::sql_types::Text>) -> diesel::sql_types::Bool;
@@ -622,4 +639,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     click_rollup,
     page_reports,
     blocked_domains,
+    usernames,
+    username_changes,
 );

@@ -124,6 +124,7 @@ async fn dispatch(
         Job::SendTrustReset { user_id, removed } => {
             mail::trust_reset(context, lease, *user_id, removed).await
         }
+        Job::SendUsernameChanged { rename_id } => mail::username_changed(context, lease, *rename_id).await,
         Job::SendRefreshReused { session_id } => mail::refresh_reused(context, lease, *session_id).await,
         Job::SendFactorAdded { user_id } => mail::factor_added(context, lease, *user_id).await,
         Job::SendFactorRemoved { user_id } => mail::factor_removed(context, lease, *user_id).await,

@@ -70,8 +70,9 @@ impl Attempt {
 /// What attempts are counted by: the name that was typed, in its one form. Were they counted by the account that it names,
 /// the count would tell that an address and a username belong together, and so that the address has an account.
 fn subject(identifier: &str) -> String {
+    let identifier = accounts::login_name(identifier);
     if let Ok(email) = Email::parse(identifier) {
         return email.as_str().to_owned();
     }
-    identifier.trim().to_lowercase()
+    identifier.to_lowercase()
 }

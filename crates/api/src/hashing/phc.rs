@@ -13,6 +13,9 @@ const HASH_LENGTH: usize = 32;
 /// What a stored hash may ask for at most, in KiB: a damaged row must not take all memory.
 const MOST_MEMORY_KIB: u32 = 1_048_576;
 
+/// Memory times iterations of a stored hash: some seconds of one core.
+const MOST_WORK: u64 = 8 * 1_048_576;
+
 /// How many blocks room is made for at least: more than 32 MiB. As much glibc's allocator always takes from the system and
 /// gives back; of anything smaller that was given back once it keeps the next for itself, beside what else it holds, and
 /// every pause in the work would cost as much memory again. Room that is not written to takes none.
@@ -29,7 +32,8 @@ pub(super) struct Phc {
 }
 
 impl Phc {
-    pub(super) fn parse(text: &str) -> Result<Self, HashError> {
+    /// `wanted` is what new hashes cost: as much is always allowed.
+    pub(super) fn parse(text: &str, wanted: Argon2Params) -> Result<Self, HashError> {
         let PasswordHash { algorithm, version, params, salt, hash } =
             PasswordHash::new(text).map_err(HashError::Unreadable)?;
         let missing = || HashError::Unreadable(argon2::password_hash::phc::Error::MissingField);
@@ -37,7 +41,12 @@ impl Phc {
         let read = Params::try_from(&params).map_err(|_| HashError::OutOfBounds)?;
         let algorithm = Algorithm::new(algorithm.as_str()).map_err(HashError::Argon2)?;
         let version = version.map_or(Ok(Version::V0x13), Version::try_from).map_err(HashError::Argon2)?;
-        if read.m_cost() > MOST_MEMORY_KIB || read.t_cost() > 1_000 || read.p_cost() > 255 {
+        let work = |memory: u32, iterations: u32| u64::from(memory).saturating_mul(iterations.into());
+        let most_work = MOST_WORK.max(work(wanted.memory_kib, wanted.iterations));
+        if read.m_cost() > MOST_MEMORY_KIB
+            || work(read.m_cost(), read.t_cost()) > most_work
+            || read.p_cost() > 255
+        {
             return Err(HashError::OutOfBounds);
         }
         let params = Params::new(read.m_cost(), read.t_cost(), read.p_cost(), Some(hash.len()))

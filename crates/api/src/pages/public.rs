@@ -16,7 +16,8 @@ use super::Page;
 use super::site::Site;
 use crate::app::{Shared, State};
 use crate::problem::{Code, Problem};
-use crate::{published, reply};
+use crate::published::{self, Absent};
+use crate::reply;
 
 /// What a public page may do: show itself.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; \
@@ -69,12 +70,13 @@ struct Nobody<'a> {
 /// `/@{username}`
 pub(super) async fn page(state: Shared, request: HttpRequest) -> Page {
     let username = request.match_info().get("username").unwrap_or_default();
-    match published::find(&state, username).await? {
-        Some(page) => {
+    match published::find(&state, username).await?.page(|name| format!("/@{name}")) {
+        Ok(page) => {
             state.clicks.view(&state, &request, page.owner);
             Ok(page.html.answer(&request))
         }
-        None => nobody(&state, &request),
+        Err(Absent::Moved(path)) => Ok(published::moved(&request, &path)),
+        Err(Absent::Nothing) => nobody(&state, &request),
     }
 }
 

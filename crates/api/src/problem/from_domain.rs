@@ -52,7 +52,14 @@ impl From<RenameError> for Problem {
     fn from(error: RenameError) -> Self {
         match error {
             RenameError::UsernameTaken => Self::new(Code::UsernameTaken),
-            RenameError::NoSuchAccount => Self::unauthenticated(),
+            RenameError::TooOften { changes, wait } => {
+                let detail =
+                    format!("A username can be changed {changes}. Choose later, or keep the one you have.");
+                let wait = wait.to_std().unwrap_or_default();
+                Self::new(Code::RateLimited).detail(detail).retry_after(wait)
+            }
+            // The password that was checked is not the account's any more.
+            RenameError::Overtaken => Self::new(Code::InvalidCredentials),
             RenameError::Db(error) => error.into(),
         }
     }
@@ -337,7 +344,11 @@ impl From<EmailError> for Complaint {
     fn from(error: EmailError) -> Self {
         let code = match error {
             EmailError::TooLong => FieldCode::TooLong,
-            EmailError::Malformed => FieldCode::InvalidEmail,
+            EmailError::Malformed
+            | EmailError::Decorated
+            | EmailError::Several
+            | EmailError::BadLocal
+            | EmailError::BadDomain => FieldCode::InvalidEmail,
         };
         Self::new(code, sentence(&error))
     }
@@ -348,7 +359,10 @@ impl From<UsernameError> for Complaint {
         let code = match error {
             UsernameError::TooShort => FieldCode::TooShort,
             UsernameError::TooLong => FieldCode::TooLong,
-            UsernameError::Malformed => FieldCode::InvalidUsername,
+            UsernameError::Malformed
+            | UsernameError::BadStart
+            | UsernameError::BadEnd
+            | UsernameError::DoubleSeparator => FieldCode::InvalidUsername,
             UsernameError::Reserved => FieldCode::UsernameReserved,
         };
         Self::new(code, sentence(&error))

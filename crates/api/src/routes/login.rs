@@ -14,6 +14,7 @@ use crate::auth::attempt::Attempt;
 use crate::auth::{Transport, sign_in};
 use crate::body::Fields;
 use crate::limits::Throttle;
+use crate::passwords;
 use crate::problem::{Code, Problem};
 
 /// Who signs in. `email` or `username` may stand in place of `identifier`.
@@ -83,13 +84,14 @@ async fn check(
         state.hasher.verify_nobody(password.into_secret()).await?;
         return Ok(None);
     };
-    let verdict = state.hasher.verify(password.clone().into_secret(), &hash).await?;
+    let (user_id, secret) = (credentials.user_id, password.clone().into_secret());
+    let verdict = passwords::verify(state, user_id, secret, &hash).await?;
     if !verdict.ok {
         return Ok(None);
     }
     if verdict.needs_rehash {
         let new = state.hasher.hash(password.into_secret()).await?;
-        accounts::rehash(&state.pool, credentials.user_id, &hash, &new).await?;
+        accounts::rehash(&state.pool, user_id, &hash, &new).await?;
     }
     Ok(Some(credentials))
 }

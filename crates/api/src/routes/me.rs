@@ -37,10 +37,13 @@ pub(super) struct Patch {
     #[schema(
         min_length = 3,
         max_length = 30,
-        pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{2,29}$",
+        pattern = "^[A-Za-z0-9]([_.-]?[A-Za-z0-9]){2,14}$",
         example = "ada"
     )]
     username: String,
+    /// Not needed within ten minutes of a sign-in.
+    #[schema(min_length = 1, max_length = 128, format = Password)]
+    password: Option<String>,
 }
 
 /// Whoever deletes an account proves to be its owner: by the password, or without one by a sign-in of the last ten minutes.
@@ -87,21 +90,35 @@ pub(super) async fn get(state: Shared, caller: Caller) -> Result<HttpResponse, P
 
 /// Change the username
 ///
-/// The old name is free for others from then on; the referral code stays.
+/// Wants the password, or a sign-in of the last ten minutes. A username changes twice in 30 days at most, unless the operator
+/// set another limit; the name that the account has already is no change. A former name stays its owner's for good: no other
+/// account gets it, its owner may take it back, and links to it lead to the new one. The referral code stays.
 #[utoipa::path(
     patch, path = "/api/me/", tag = "accounts", request_body = Patch,
     responses((status = 200, description = "The account", body = User),
+              (status = 401, description = "`invalid_credentials`: the password is wrong", body = crate::problem::Schema,
+               content_type = "application/problem+json"),
+              (status = 403, description = "`recent_sign_in_needed`: send the password", body = crate::problem::Schema,
+               content_type = "application/problem+json"),
               (status = 409, description = "`username_taken`", body = crate::problem::Schema,
                content_type = "application/problem+json")),
 )]
 pub(super) async fn patch(
     state: Shared,
+    Traced(trace): Traced,
+    throttle: Throttle,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let username = fields.parse("username", Username::parse);
-    let username = fields.finish(username)?;
-    let account = accounts::rename(&state.pool, state.clock.now(), caller.user_id, &username).await?;
+    let username = fields.parse("username", |text| Username::choose(text, &state.config.reserved_usernames));
+    let password = fields.parse_optional("password", Password::typed);
+    let (username, password) = fields.finish((username, password))?;
+    let credentials = proof::credentials(&state, caller).await?;
+    let checked = proof::check(&state, &throttle, caller, credentials, password).await?;
+    let (now, allowed) = (state.clock.now(), state.config.username_changes);
+    let account = accounts::rename(&state.pool, now, allowed, &checked, &username, &trace).await?;
+    state.wake.wake();
+    tracing::info!(user_id = %caller.user_id, "username changed");
     Ok(HttpResponse::Ok().json(User::new(&state, account)))
 }
 

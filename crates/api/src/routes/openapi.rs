@@ -168,7 +168,9 @@ fn members(event: Told) -> Value {
         Told::ReferralSuccessful => referral["rewards"] = rewards(false),
         Told::ReferralReversed => referral["rewards"] = rewards(true),
         Told::ReferralPending | Told::ReferralReview | Told::ReferralRejected | Told::ReferralExpired => {}
-        Told::UserRegistered | Told::UserVerified | Told::UserDeleted => return json!({ "user_id": id() }),
+        Told::UserRegistered | Told::UserVerified | Told::UserRenamed | Told::UserDeleted => {
+            return json!({ "user_id": id() });
+        }
         Told::RewardRedeemed => {
             return json!({
                 "redemption_id": id(), "user_id": id(), "option": word, "cost": amount, "reward_type": word,

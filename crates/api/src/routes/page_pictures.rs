@@ -1,5 +1,7 @@
 //! `GET /api/u/{username}/card.png`, `qr.svg` and `qr.png`: pictures that lead to a public page, or show it elsewhere.
 
+use std::sync::Arc;
+
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use domain::pages::{self, PictureKind};
@@ -8,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use crate::app::Shared;
 use crate::body::Complaint;
 use crate::card::Card;
-use crate::problem::{Code, FieldCode, Problem};
-use crate::published::{self, Published};
+use crate::problem::{FieldCode, Problem};
+use crate::published::{self, Absent, Published};
 use crate::query::Query;
 use crate::{qr, reply};
 
@@ -21,10 +23,14 @@ use crate::{qr, reply};
     params(("username" = String, Path, description = "The name, in any case", example = "ada"),
            ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer before")),
     responses((status = 200, description = "The picture", content_type = "image/png", body = Vec<u8>),
+              (status = 301, description = "The owner has another username now: the picture is at `Location`"),
               (status = 304, description = "It is as it was")),
 )]
 pub(super) async fn card(state: Shared, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let page = find(&state, &request).await?;
+    let page = match find(&state, &request, "card.png").await? {
+        Ok(page) => page,
+        Err(absent) => return absent.answer(&request),
+    };
     let digest = page.card.digest();
     let (shared, card) = (state.clone(), page.card.clone());
     published::answer_picture(&request, "image/png", &digest, async || {
@@ -57,6 +63,7 @@ async fn draw(state: &Shared, card: Card) -> Result<Bytes, Problem> {
            ("size" = Option<u16>, Query, description = "The side, in pixels", minimum = 128, maximum = 2048),
            ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer before")),
     responses((status = 200, description = "The picture", content_type = "image/svg+xml", body = String),
+              (status = 301, description = "The owner has another username now: the picture is at `Location`"),
               (status = 304, description = "It is as it was")),
 )]
 pub(super) async fn qr_svg(
@@ -64,7 +71,10 @@ pub(super) async fn qr_svg(
     request: HttpRequest,
     query: Query,
 ) -> Result<HttpResponse, Problem> {
-    let (side, url) = asked(&state, &request, query).await?;
+    let (side, url) = match asked(&state, &request, query, "qr.svg").await? {
+        Ok(asked) => asked,
+        Err(absent) => return absent.answer(&request),
+    };
     published::answer_picture(&request, "image/svg+xml", &tag("svg", side, &url), async || {
         qr::svg(&url, side).map(Bytes::from).map_err(Problem::internal)
     })
@@ -80,6 +90,7 @@ pub(super) async fn qr_svg(
            ("size" = Option<u16>, Query, description = "The side, in pixels", minimum = 128, maximum = 2048),
            ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer before")),
     responses((status = 200, description = "The picture", content_type = "image/png", body = Vec<u8>),
+              (status = 301, description = "The owner has another username now: the picture is at `Location`"),
               (status = 304, description = "It is as it was")),
 )]
 pub(super) async fn qr_png(
@@ -87,7 +98,10 @@ pub(super) async fn qr_png(
     request: HttpRequest,
     query: Query,
 ) -> Result<HttpResponse, Problem> {
-    let (side, url) = asked(&state, &request, query).await?;
+    let (side, url) = match asked(&state, &request, query, "qr.png").await? {
+        Ok(asked) => asked,
+        Err(absent) => return absent.answer(&request),
+    };
     let tag = tag("png", side, &url);
     published::answer_picture(&request, "image/png", &tag, async || {
         let drawn = state.studio.run(move || qr::png(&url, side)).await?;
@@ -97,7 +111,12 @@ pub(super) async fn qr_png(
 }
 
 /// How large a code is asked for, and where it leads.
-async fn asked(state: &Shared, request: &HttpRequest, mut query: Query) -> Result<(u16, String), Problem> {
+async fn asked(
+    state: &Shared,
+    request: &HttpRequest,
+    mut query: Query,
+    file: &str,
+) -> Result<Result<(u16, String), Absent>, Problem> {
     let side = query.parse("size", |text| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let side = text.parse().ok().filter(|side| digits && qr::SIDES.contains(side));
@@ -107,13 +126,17 @@ async fn asked(state: &Shared, request: &HttpRequest, mut query: Query) -> Resul
         })
     });
     let side = query.finish(side)?.unwrap_or(qr::SIDE);
-    let page = find(state, request).await?;
-    Ok((side, reply::page_url(state, &page.card.username)))
+    let page = find(state, request, file).await?;
+    Ok(page.map(|page| (side, reply::page_url(state, &page.card.username))))
 }
 
-async fn find(state: &Shared, request: &HttpRequest) -> Result<std::sync::Arc<Published>, Problem> {
+async fn find(
+    state: &Shared,
+    request: &HttpRequest,
+    file: &str,
+) -> Result<Result<Arc<Published>, Absent>, Problem> {
     let username = request.match_info().get("username").unwrap_or_default();
-    published::find(state, username).await?.ok_or_else(|| Problem::new(Code::NotFound))
+    Ok(published::find(state, username).await?.page(|name| format!("/api/u/{name}/{file}")))
 }
 
 fn tag(kind: &str, side: u16, url: &str) -> [u8; 32] {

@@ -12,6 +12,7 @@ use crate::auth::Caller;
 use crate::auth::attempt::Attempt;
 use crate::body::Fields;
 use crate::limits::Throttle;
+use crate::passwords;
 use crate::problem::{Code, Problem};
 
 /// How long a sign-in proves that its holder is there.
@@ -41,7 +42,7 @@ pub(super) async fn check(
 ) -> Result<Credentials, Problem> {
     if let (Some(hash), Some(password)) = (&credentials.password_hash, password) {
         let attempt = Attempt::to_prove_again(throttle.clone(), caller.user_id).await?;
-        if !state.hasher.verify(password.into_secret(), hash).await?.ok {
+        if !passwords::verify(state, caller.user_id, password.into_secret(), hash).await?.ok {
             attempt.failed().await;
             return Err(Problem::new(Code::InvalidCredentials));
         }

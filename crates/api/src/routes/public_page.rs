@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::app::Shared;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::published::{self, PageJson};
 
 /// A public page
@@ -15,10 +15,13 @@ use crate::published::{self, PageJson};
     params(("username" = String, Path, description = "The name, in any case", example = "ada"),
            ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer before")),
     responses((status = 200, description = "The page", body = PageJson),
+              (status = 301, description = "The owner has another username now: the page is at `Location`"),
               (status = 304, description = "It is as it was")),
 )]
 pub(super) async fn get(state: Shared, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let username = request.match_info().get("username").unwrap_or_default();
-    let page = published::find(&state, username).await?.ok_or_else(|| Problem::new(Code::NotFound))?;
-    Ok(page.json.answer(&request))
+    match published::find(&state, username).await?.page(|name| format!("/api/u/{name}/")) {
+        Ok(page) => Ok(page.json.answer(&request)),
+        Err(absent) => absent.answer(&request),
+    }
 }

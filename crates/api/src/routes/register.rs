@@ -42,7 +42,7 @@ pub(super) struct Body {
     #[schema(
         min_length = 3,
         max_length = 30,
-        pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{2,29}$",
+        pattern = "^[A-Za-z0-9]([_.-]?[A-Za-z0-9]){2,14}$",
         example = "ada"
     )]
     username: String,
@@ -103,7 +103,7 @@ pub(super) async fn post(
     let from_link = query.first("referral");
 
     let email = fields.parse("email", Email::parse);
-    let username = fields.parse("username", Username::parse);
+    let username = fields.parse("username", |text| Username::choose(text, &state.config.reserved_usernames));
     let own: Vec<&str> = [email.as_ref().map(Email::as_str), username.as_ref().map(Username::as_str)]
         .into_iter()
         .flatten()
@@ -160,7 +160,7 @@ async fn made_before(
     password: SecretString,
 ) -> Result<HttpResponse, Problem> {
     let hash = repeated.password_hash.ok_or_else(|| Problem::new(Code::IdempotencyKeyReused))?;
-    if !state.hasher.verify(password, &hash).await?.ok {
+    if !passwords::verify(state, repeated.account.id, password, &hash).await?.ok {
         return Err(Problem::new(Code::IdempotencyKeyReused));
     }
     let referral = repeated.referral_status.map(|status| Referral { status: status.into() });

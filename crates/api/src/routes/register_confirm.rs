@@ -27,7 +27,7 @@ pub(super) struct Body {
     #[schema(
         min_length = 3,
         max_length = 30,
-        pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{2,29}$",
+        pattern = "^[A-Za-z0-9]([_.-]?[A-Za-z0-9]){2,14}$",
         example = "ada"
     )]
     username: Option<String>,
@@ -57,7 +57,8 @@ pub(super) async fn post(
     let password = fields.parse("password", |text| {
         Password::choose(text, shortest, &[]).map(|_| text.to_owned()).map_err(Complaint::from)
     });
-    let username = fields.parse_optional("username", Username::parse);
+    let username =
+        fields.parse_optional("username", |text| Username::choose(text, &state.config.reserved_usernames));
     let (token, password, username) = fields.finish((token, password, username))?;
 
     // Nothing is hashed for a token that is no good, and a password made of the account's own names spends none.

@@ -36,7 +36,7 @@ const SOURCES: [(&[(&str, &str)], bool); 16] = [
 
 async fn start() -> TestApp {
     TestApp::api_with(|settings| {
-        settings.set("ALLOWED_ORIGINS", APP);
+        settings.set("ALLOWED_ORIGINS", APP).set("USERNAME_CHANGES", "100/30d");
     })
     .await
 }

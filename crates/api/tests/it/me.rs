@@ -21,7 +21,10 @@ async fn one_sees_the_account_that_one_registered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_changed_to_a_free_one_and_everything_else_stays() {
-    let app = TestApp::api_only().await;
+    let app = TestApp::api_with(|settings| {
+        settings.set("USERNAME_CHANGES", "10/30d");
+    })
+    .await;
     let ada = app.member("ada").await;
     app.register("bill", None).await.expect(201);
     let before = ada.get("/api/me/").await.json();
@@ -47,9 +50,9 @@ async fn a_name_is_changed_to_a_free_one_and_everything_else_stays() {
     assert_eq!(login_status(&app, "ada", PASSWORD).await, 401);
     assert_eq!(login_status(&app, "ada-l0velace", PASSWORD).await, 200);
     assert_eq!(login_status(&app, "ada@example.org", PASSWORD).await, 200);
-    // The name that was left is free.
+    // A name that was left stays its owner's.
     let body = json!({ "email": "second@example.org", "username": "ada", "password": PASSWORD });
-    app.client().post("/api/register/", body).await.expect(201);
+    assert_eq!(app.client().post("/api/register/", body).await.expect(409).code(), "username_taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use testkit::app::{PASSWORD, TestApp};
 use crate::support::{VERIFY, forgot, wait_for_tokens};
 
 /// Tables that refer to users, with the section that shows them, or why they show nowhere.
-const TABLES: [(&str, &str); 31] = [
+const TABLES: [(&str, &str); 33] = [
     ("avatars", "pictures"),
     ("balances", "balances"),
     ("discounts", "benefits"),
@@ -38,6 +38,8 @@ const TABLES: [(&str, &str); 31] = [
     ("sessions", "sessions"),
     ("thumbnails", "pictures"),
     ("totp_factors", "authenticator_apps"),
+    ("username_changes", "former_usernames"),
+    ("usernames", "reserved_usernames"),
     ("users", "account"),
     ("outbox", "mails"),
 ];

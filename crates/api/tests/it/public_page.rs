@@ -290,7 +290,11 @@ async fn a_name_is_found_in_any_case_and_follows_its_account() {
     app.client().get("/@ada/").await.expect(200);
     app.client().get("/api/u/ada").await.expect(200);
     ada.patch("/api/me/", json!({ "username": "countess" })).await.expect(200);
-    gone(&app, "ada").await;
+    within_a_second("the former name leads to the new one", async || {
+        let reply = app.client().get("/@ada").await;
+        if reply.status == 301 { Ok(()) } else { Err(reply.status.to_string()) }
+    })
+    .await;
     assert_eq!(json_of(&app, "countess").await["username"], "countess");
 }
 

@@ -17,11 +17,23 @@ pub struct Email(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
     /// Longer than 254 characters, or 64 before the `@`.
-    #[error("an e-mail address has at most 254 characters, 64 of them before the @")]
+    #[error("must be at most 254 characters, with at most 64 before the @")]
     TooLong,
-    /// Anything else.
-    #[error("this is no e-mail address we can send mail to")]
+    /// No `@`, or nothing on one side of it.
+    #[error("enter a valid e-mail address, such as ada@example.org")]
     Malformed,
+    /// An address with a name or angle brackets, as mail programs copy it.
+    #[error("enter the address alone, without a name and without angle brackets")]
+    Decorated,
+    /// More than one address.
+    #[error("enter one e-mail address only")]
+    Several,
+    /// A character that the part before the `@` cannot have.
+    #[error("the part before the @ has a character or a dot in a place that is not allowed")]
+    BadLocal,
+    /// The part after the `@` is not a domain on the Internet.
+    #[error("the part after the @ must be a domain, such as example.org")]
+    BadDomain,
 }
 
 impl Email {
@@ -33,18 +45,27 @@ impl Email {
         if text.chars().count() > LONGEST {
             return Err(EmailError::TooLong);
         }
+        if text.ends_with('>') && text.contains('<') && text.contains('@') {
+            return Err(EmailError::Decorated);
+        }
         let (local, domain) = text.rsplit_once('@').ok_or(EmailError::Malformed)?;
+        if local.is_empty() || domain.is_empty() {
+            return Err(EmailError::Malformed);
+        }
+        if local.contains('@') && text.contains([',', ';', ' ']) {
+            return Err(EmailError::Several);
+        }
         if local.len() > LONGEST_LOCAL {
             return Err(EmailError::TooLong);
         }
         if !local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_byte)) {
-            return Err(EmailError::Malformed);
+            return Err(EmailError::BadLocal);
         }
-        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| EmailError::Malformed)?;
+        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| EmailError::BadDomain)?;
         if !domain.contains('.')
             || domain.rsplit('.').next().is_none_or(|top| top.bytes().all(|b| b.is_ascii_digit()))
         {
-            return Err(EmailError::Malformed);
+            return Err(EmailError::BadDomain);
         }
         let email = format!("{}@{domain}", local.to_ascii_lowercase());
         if email.len() > LONGEST { Err(EmailError::TooLong) } else { Ok(Self(email)) }
@@ -135,6 +156,24 @@ mod tests {
         }
         assert_eq!(Email::parse(&format!("{}@c.de", "a".repeat(65))), Err(EmailError::TooLong));
         assert_eq!(Email::parse(&format!("a@{}.de", "b".repeat(300))), Err(EmailError::TooLong));
+    }
+
+    /// cases/accounts 23
+    #[test]
+    fn what_is_wrong_with_an_address_is_said() {
+        for (text, why) in [
+            ("Ada <a@b.example>", EmailError::Decorated),
+            ("<a@b.example>", EmailError::Decorated),
+            ("ada", EmailError::Malformed),
+            ("@b.example", EmailError::Malformed),
+            ("a@b.example, c@d.example", EmailError::Several),
+            ("a b@c.example", EmailError::BadLocal),
+            ("a..b@c.example", EmailError::BadLocal),
+            ("a@localhost", EmailError::BadDomain),
+            ("a@c_d.example", EmailError::BadDomain),
+        ] {
+            assert_eq!(Email::parse(text).map(|_| ()), Err(why), "{text}");
+        }
     }
 
     #[test]

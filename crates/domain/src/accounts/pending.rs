@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::mailbox::{self, AddressMail};
-use super::{Email, NewAccount, RegisterError, Registered, Username};
+use super::{Email, NewAccount, RegisterError, Registered, Username, names};
 use crate::audit::{self, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx, constraint};
@@ -153,8 +153,9 @@ pub async fn begin_registration(
         Some("pending_registrations_username") => RegisterError::UsernameTaken,
         _ => RegisterError::Db(error.into()),
     })?;
-    // After the insert: an account that is made at the same moment looks at the kept names after its own insert too.
-    if store::is_username_taken(&mut tx, &key).await? {
+    // Whoever registers or renames takes the same lock before looking here: of two at the same moment one sees the other.
+    names::lock(&mut tx, &new.username).await?;
+    if names::is_claimed(&mut tx, &new.username).await? {
         return Err(RegisterError::UsernameTaken);
     }
     let options = outbox::Options { request_id: new.trace.request_id, ..outbox::Options::default() };

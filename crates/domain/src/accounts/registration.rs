@@ -5,7 +5,7 @@ mod retry;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Account, Email, Username, pending, store, verification};
+use super::{Account, Email, Username, names, pending, store, verification};
 use crate::audit::{self, Entry, Event, Trace};
 use crate::config::{Keys, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx, constraint};
@@ -171,6 +171,7 @@ pub(super) async fn create(
         return Err(RegisterError::UnknownReferralCode);
     }
     let referred_by = referrer.as_ref().map(|found| found.id);
+    names::lock(tx, &new.username).await?;
     let account = insert_with_free_code(tx, now, keys, new, referred_by, verified_at).await?;
     if pending::keeps_name(tx, now, &new.username).await? {
         return Err(RegisterError::UsernameTaken);

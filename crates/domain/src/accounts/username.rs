@@ -1,109 +1,76 @@
-//! Usernames: what is one, which are taken for the service itself, and which two read alike.
+//! Usernames: what is one, which may be chosen, and which two read alike.
+
+mod reserved;
 
 use std::fmt;
+
+pub use reserved::Reserved;
 
 /// A username: 3 to 30 of `a-z 0-9 _ . -`, starting with a letter or digit; lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(String);
 
-/// Why a text is no username.
+/// Why a text is not a username, or may not be chosen as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsernameError {
     /// Fewer than 3 characters.
-    #[error("a username has 3 characters at least")]
+    #[error("must be at least 3 characters")]
     TooShort,
     /// More than 30 characters.
-    #[error("a username has 30 characters at most")]
+    #[error("must be at most 30 characters")]
     TooLong,
-    /// A character that is not allowed, or not at the start.
-    #[error("a username is made of a-z, 0-9, `_`, `.` and `-`, and starts with a letter or digit")]
+    /// A character that is not allowed.
+    #[error("use letters a-z, digits, dots, dashes and underscores only")]
     Malformed,
-    /// A name of the service.
-    #[error("this username is reserved")]
+    /// A separator at the start.
+    #[error("must start with a letter or digit")]
+    BadStart,
+    /// A separator at the end: programs that find addresses in a text leave it out of the link.
+    #[error("must end with a letter or digit")]
+    BadEnd,
+    /// Two separators in a row.
+    #[error("must not have two dots, dashes or underscores in a row")]
+    DoubleSeparator,
+    /// A name that speaks for the service.
+    #[error("this username is reserved, choose another one")]
     Reserved,
 }
 
-/// Names that look like the service speaking, or like a path of it.
-const RESERVED: [&str; 58] = [
-    "about",
-    "abuse",
-    "account",
-    "accounts",
-    "admin",
-    "administrator",
-    "api",
-    "assets",
-    "auth",
-    "billing",
-    "blog",
-    "card",
-    "contact",
-    "dashboard",
-    "dev",
-    "docs",
-    "forgot-password",
-    "health",
-    "help",
-    "home",
-    "hostmaster",
-    "info",
-    "jobs",
-    "legal",
-    "links",
-    "login",
-    "logout",
-    "mail",
-    "me",
-    "metrics",
-    "moderator",
-    "news",
-    "null",
-    "oauth",
-    "openapi",
-    "owner",
-    "postmaster",
-    "premium",
-    "press",
-    "pricing",
-    "privacy",
-    "problems",
-    "profile",
-    "referral",
-    "referrals",
-    "register",
-    "reset-password",
-    "root",
-    "security",
-    "settings",
-    "signin",
-    "signup",
-    "staff",
-    "support",
-    "system",
-    "terms",
-    "trellis",
-    "webmaster",
-];
+/// What a person types as a name to sign in with, or as a username, in the form that is looked at: without blanks around it
+/// and without the `@` that other sites put before names.
+pub fn login_name(text: &str) -> &str {
+    let name = text.trim();
+    name.strip_prefix('@').unwrap_or(name)
+}
 
 impl Username {
-    /// Reads a username; upper case is taken as lower case.
+    /// Reads a name that an account may have. Rules for new names are not applied: accounts keep the names that they have.
     pub fn parse(text: &str) -> Result<Self, UsernameError> {
         let name = text.to_ascii_lowercase();
-        let first_fits = name.bytes().next().is_none_or(|byte| byte.is_ascii_alphanumeric());
-        if !first_fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_separator(byte)) {
             return Err(UsernameError::Malformed);
         }
+        if name.bytes().next().is_some_and(is_separator) {
+            return Err(UsernameError::BadStart);
+        }
         match name.len() {
-            0..3 => return Err(UsernameError::TooShort),
-            3..=30 => {}
-            _ => return Err(UsernameError::TooLong),
+            0..3 => Err(UsernameError::TooShort),
+            3..=30 => Ok(Self(name)),
+            _ => Err(UsernameError::TooLong),
         }
-        let name = Self(name);
-        let key = name.key();
-        if RESERVED.iter().any(|reserved| fold(reserved) == key) {
-            return Err(UsernameError::Reserved);
+    }
+
+    /// Reads a name that a person types to choose it.
+    pub fn choose(text: &str, reserved: &Reserved) -> Result<Self, UsernameError> {
+        let name = Self::parse(login_name(text))?;
+        let bytes = name.0.as_bytes();
+        if bytes.last().copied().is_some_and(is_separator) {
+            return Err(UsernameError::BadEnd);
         }
-        Ok(name)
+        if bytes.windows(2).any(|pair| pair.iter().copied().all(is_separator)) {
+            return Err(UsernameError::DoubleSeparator);
+        }
+        if reserved.covers(&name) { Err(UsernameError::Reserved) } else { Ok(name) }
     }
 
     /// A name that was stored as it was parsed.
@@ -128,6 +95,10 @@ impl fmt::Display for Username {
     }
 }
 
+fn is_separator(byte: u8) -> bool {
+    b"_.-".contains(&byte)
+}
+
 fn fold(name: &str) -> String {
     name.replace('0', "o").replace(['1', 'i'], "l").replace("rn", "m")
 }
@@ -136,27 +107,61 @@ fn fold(name: &str) -> String {
 mod tests {
     use super::*;
 
+    fn choose(text: &str) -> Result<Username, UsernameError> {
+        Username::choose(text, &Reserved::default())
+    }
+
+    /// cases/accounts 22
     #[test]
-    fn names() {
+    fn a_new_name_makes_a_good_link() {
         for good in ["ada", "Ada", "a.b-c_d", "007", "a".repeat(30).as_str()] {
-            assert!(Username::parse(good).is_ok(), "{good}");
+            assert!(choose(good).is_ok(), "{good}");
         }
         for (bad, why) in [
             ("", UsernameError::TooShort),
             ("ab", UsernameError::TooShort),
             ("a".repeat(31).as_str(), UsernameError::TooLong),
-            ("-ab", UsernameError::Malformed),
-            (".ab", UsernameError::Malformed),
+            ("-ab", UsernameError::BadStart),
+            (".ab", UsernameError::BadStart),
+            ("dot.", UsernameError::BadEnd),
+            ("dash-", UsernameError::BadEnd),
+            ("a..b", UsernameError::DoubleSeparator),
+            ("a-.b", UsernameError::DoubleSeparator),
             ("a b", UsernameError::Malformed),
-            ("аda", UsernameError::Malformed),
+            ("\u{430}da", UsernameError::Malformed),
             ("ada\r\nBcc: x", UsernameError::Malformed),
             ("ada@b", UsernameError::Malformed),
+            ("@@ada", UsernameError::Malformed),
             ("a\0da", UsernameError::Malformed),
             ("Admin", UsernameError::Reserved),
             ("adm1n", UsernameError::Reserved),
+            ("www", UsernameError::Reserved),
+            ("noreply", UsernameError::Reserved),
+            ("trellis-support", UsernameError::Reserved),
         ] {
-            assert_eq!(Username::parse(bad), Err(why), "{bad:?}");
+            assert_eq!(choose(bad), Err(why), "{bad:?}");
         }
+    }
+
+    /// cases/accounts 23
+    #[test]
+    fn blanks_and_a_leading_at_sign_are_dropped() {
+        for text in ["ada", " ada", "ada \t", "@ada", " @Ada\u{a0}"] {
+            assert_eq!(choose(text).map(|name| name.as_str().to_owned()), Ok("ada".to_owned()), "{text:?}");
+        }
+        assert_eq!(login_name(" @ada "), "ada");
+    }
+
+    /// cases/accounts 22
+    #[test]
+    fn names_of_before_are_still_names() {
+        for old in ["dot.", "a..b", "trellis-support", "www", "noreply", "admin"] {
+            assert!(Username::parse(old).is_ok(), "{old}");
+        }
+        assert!(
+            Username::parse(" ada").is_err() && Username::parse("@ada").is_err(),
+            "no other address of a page"
+        );
     }
 
     #[test]

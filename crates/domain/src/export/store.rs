@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::db::Tx;
 
 /// Sections with their queries. `$1` is the user. Amounts are texts, as everywhere in the API.
-pub(super) const SECTIONS: [(&str, &str); 32] = [
+pub(super) const SECTIONS: [(&str, &str); 34] = [
     (
         "account",
         "SELECT id, username, email, email_verified_at, password_hash IS NOT NULL AS has_password, password_changed_at,
@@ -51,6 +51,11 @@ pub(super) const SECTIONS: [(&str, &str); 32] = [
         "former_addresses",
         "SELECT since, 'keyed hash' AS kept_as FROM former_identities WHERE user_id = $1 ORDER BY since",
     ),
+    (
+        "former_usernames",
+        "SELECT old_username, new_username, changed_at FROM username_changes WHERE user_id = $1 ORDER BY changed_at",
+    ),
+    ("reserved_usernames", "SELECT username_key AS reads_like FROM usernames WHERE user_id = $1 ORDER BY username_key"),
     (
         "password_resets",
         "SELECT created_at, expires_at, closed_at FROM password_resets
@@ -164,6 +169,7 @@ pub(super) const SECTIONS: [(&str, &str); 32] = [
             OR payload ->> 'verification_id' IN (SELECT id::text FROM email_verifications WHERE user_id = $1)
             OR payload ->> 'registration_id' IN (SELECT id::text FROM pending_registrations WHERE holder_id = $1)
             OR payload ->> 'change_id' IN (SELECT id::text FROM email_changes WHERE user_id = $1)
+            OR payload ->> 'rename_id' IN (SELECT id::text FROM username_changes WHERE user_id = $1)
             OR payload ->> 'reset_id' IN (SELECT id::text FROM password_resets WHERE user_id = $1)
             OR payload ->> 'identity_id' IN (SELECT id::text FROM identities WHERE user_id = $1)
             OR payload ->> 'session_id' IN (SELECT id::text FROM sessions WHERE user_id = $1))

@@ -3,7 +3,7 @@
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Profile;
-use crate::accounts::{Email, Username};
+use crate::accounts::{Email, Reserved, Username};
 
 /// Room for the digits that make a name unique.
 const LONGEST_BASE: usize = 24;
@@ -12,13 +12,13 @@ const LONGEST_BASE: usize = 24;
 const TRIES: usize = 8;
 
 /// Usernames to try, best first. Ends, so that no sign-in runs for ever.
-pub(super) fn candidates(profile: &Profile) -> impl Iterator<Item = Username> {
+pub(super) fn candidates(profile: &Profile, reserved: &Reserved) -> impl Iterator<Item = Username> {
     let local = profile.email.as_ref().map(Email::local_part);
     let bases: Vec<String> = profile.names.iter().map(String::as_str).chain(local).filter_map(base).collect();
     let plain = bases.clone().into_iter();
     let numbered = bases.into_iter().take(1).flat_map(|base| numbered(base, 1_000..10_000));
     let anonymous = numbered_user();
-    plain.chain(numbered).chain(anonymous).filter_map(|name| Username::parse(&name).ok())
+    plain.chain(numbered).chain(anonymous).filter_map(|name| Username::choose(&name, reserved).ok())
 }
 
 fn numbered(base: String, range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
@@ -40,7 +40,18 @@ fn base(text: &str) -> Option<String> {
         }
         _ => None,
     });
-    let kept: String = kept.skip_while(|letter| !letter.is_ascii_alphanumeric()).take(LONGEST_BASE).collect();
+    let mut name = String::new();
+    for letter in kept {
+        // Two separators in a row are none of a username.
+        let follows_separator = name.ends_with(['_', '.', '-']) || name.is_empty();
+        if letter.is_ascii_alphanumeric() || !follows_separator {
+            name.push(letter);
+        }
+        if name.len() == LONGEST_BASE {
+            break;
+        }
+    }
+    let kept = name;
     let kept = kept.trim_end_matches(['_', '.', '-']);
     (kept.len() >= 3).then(|| kept.to_owned())
 }
@@ -58,7 +69,7 @@ mod tests {
             email_verified: true,
             names: called.iter().map(|name| (*name).to_owned()).collect(),
         };
-        candidates(&profile).map(|name| name.as_str().to_owned()).collect()
+        candidates(&profile, &Reserved::default()).map(|name| name.as_str().to_owned()).collect()
     }
 
     #[test]
@@ -71,6 +82,7 @@ mod tests {
             (&[], "grace.hopper@example.org", "grace.hopper"),
             (&["\u{645}\u{631}\u{64a}\u{645}"], "maryam@example.org", "maryam"),
             (&["-._ada_"], "x@example.org", "ada"),
+            (&["Ada .. de  Lovelace"], "x@example.org", "ada-de-lovelace"),
             // Names of the service are nobody's.
             (&["admin"], "grace@example.org", "grace"),
         ] {

@@ -71,6 +71,12 @@ pub enum Job {
         /// What was removed.
         removed: Vec<Removed>,
     },
+    /// Mails "your username was changed".
+    #[serde(rename = "mail.username_changed")]
+    SendUsernameChanged {
+        /// The row of `username_changes`.
+        rename_id: Uuid,
+    },
     /// Mails "a sign-in was ended: its refresh token was used twice".
     #[serde(rename = "mail.refresh_reused")]
     SendRefreshReused {
@@ -187,6 +193,7 @@ impl Job {
             | Self::SendPasswordReset { .. }
             | Self::SendPasswordChanged { .. }
             | Self::SendTrustReset { .. }
+            | Self::SendUsernameChanged { .. }
             | Self::SendRefreshReused { .. }
             | Self::SendFactorAdded { .. }
             | Self::SendFactorRemoved { .. }
@@ -215,6 +222,7 @@ impl Job {
             Self::SendPasswordReset { .. } => "mail.password_reset",
             Self::SendPasswordChanged { .. } => "mail.password_changed",
             Self::SendTrustReset { .. } => "mail.trust_reset",
+            Self::SendUsernameChanged { .. } => "mail.username_changed",
             Self::SendRefreshReused { .. } => "mail.refresh_reused",
             Self::SendFactorAdded { .. } => "mail.factor_added",
             Self::SendFactorRemoved { .. } => "mail.factor_removed",

@@ -46,6 +46,7 @@ events! {
     RewardRedeemed = "reward.redeemed", "Credits were spent.";
     UserRegistered = "user.registered", "An account was made.";
     UserVerified = "user.verified", "An account confirmed its address for the first time.";
+    UserRenamed = "user.renamed", "An account has another username: links to the old one lead on.";
     UserDeleted = "user.deleted", "An account was deleted: forget what you keep of it.";
 }
 
@@ -77,7 +78,7 @@ pub(super) fn body(kind: &str, at: DateTime<Utc>, data: &Value) -> String {
 pub(super) async fn data(tx: &mut Tx, announced: Announced<'_>) -> Result<Option<Value>, DbError> {
     let Announced { event, subject_id, reason } = announced;
     match event {
-        Event::UserRegistered | Event::UserVerified | Event::UserDeleted => {
+        Event::UserRegistered | Event::UserVerified | Event::UserRenamed | Event::UserDeleted => {
             Ok(Some(json!({ "user_id": subject_id })))
         }
         Event::RewardRedeemed => {

@@ -127,6 +127,14 @@ pub(super) async fn trust_reset(
     notice(context, lease, user_id, |username, at| Mail::TrustReset { username, at, removed }).await
 }
 
+pub(super) async fn username_changed(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
+    let Some(mail) = accounts::rename_mail(&context.pool, id).await? else {
+        return done(context, lease).await;
+    };
+    let kind = Mail::UsernameChanged { username: mail.new_username, former: mail.old_username, at: mail.at };
+    send(context, lease, &mail.address, kind).await
+}
+
 pub(super) async fn refresh_reused(
     context: &Context,
     lease: &Lease,

@@ -85,6 +85,15 @@ pub enum Mail {
         /// What was removed, in words.
         removed: String,
     },
+    /// Tells that the account has another username.
+    UsernameChanged {
+        /// The new name, to greet.
+        username: String,
+        /// The name of before.
+        former: String,
+        /// When it was changed.
+        at: DateTime<Utc>,
+    },
     /// Tells that a session was ended because one of its tokens was used twice.
     SessionReuse {
         /// Whom to greet.
@@ -224,6 +233,7 @@ impl Mail {
             Self::PasswordReset { .. } => "password_reset",
             Self::PasswordChanged { .. } => "password_changed",
             Self::TrustReset { .. } => "trust_reset",
+            Self::UsernameChanged { .. } => "username_changed",
             Self::SessionReuse { .. } => "session_reuse",
             Self::FactorAdded { .. } => "factor_added",
             Self::FactorRemoved { .. } => "factor_removed",
@@ -247,6 +257,7 @@ impl Mail {
             Self::PasswordReset { .. } => "Reset your password",
             Self::PasswordChanged { .. } => "Your password was changed",
             Self::TrustReset { .. } => "Your address is confirmed, and your account was cleaned up",
+            Self::UsernameChanged { .. } => "Your username was changed",
             Self::SessionReuse { .. } => "A sign-in to your account was ended",
             Self::FactorAdded { .. } => "A second step protects your account",
             Self::FactorRemoved { .. } => "The second step of your account was removed",
@@ -292,6 +303,10 @@ impl Mail {
             Self::TrustReset { .. } => {
                 Ok((TrustResetText { letter }.render()?, TrustResetHtml { title, letter }.render()?))
             }
+            Self::UsernameChanged { .. } => Ok((
+                UsernameChangedText { letter }.render()?,
+                UsernameChangedHtml { title, letter }.render()?,
+            )),
             Self::SessionReuse { .. } => {
                 Ok((SessionReuseText { letter }.render()?, SessionReuseHtml { title, letter }.render()?))
             }
@@ -345,10 +360,15 @@ impl Mail {
             Self::PasswordChanged { username, at }
             | Self::EmailChangeRequested { username, at }
             | Self::EmailChanged { username, at }
+            | Self::UsernameChanged { username, at, .. }
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
             | Self::FactorRemoved { username, at }
             | Self::AccountUnblocked { username, at } => (username, Some(*at)),
+            Self::UsernameChanged { username, former, at } => {
+                letter.former = one_line(former);
+                (username, Some(*at))
+            }
             Self::TrustReset { username, at, removed } => {
                 letter.removed = removed;
                 (username, Some(*at))
@@ -444,6 +464,7 @@ struct Letter<'a> {
     username: String,
     sender: String,
     provider: String,
+    former: String,
     link: &'a str,
     /// How long the link works, in words.
     life: String,
@@ -491,6 +512,7 @@ pair!(EmailChangedText, "email_changed.txt", EmailChangedHtml, "email_changed.ht
 pair!(PasswordResetText, "password_reset.txt", PasswordResetHtml, "password_reset.html");
 pair!(PasswordChangedText, "password_changed.txt", PasswordChangedHtml, "password_changed.html");
 pair!(TrustResetText, "trust_reset.txt", TrustResetHtml, "trust_reset.html");
+pair!(UsernameChangedText, "username_changed.txt", UsernameChangedHtml, "username_changed.html");
 pair!(SessionReuseText, "session_reuse.txt", SessionReuseHtml, "session_reuse.html");
 pair!(FactorAddedText, "factor_added.txt", FactorAddedHtml, "factor_added.html");
 pair!(FactorRemovedText, "factor_removed.txt", FactorRemovedHtml, "factor_removed.html");
@@ -521,7 +543,7 @@ mod tests {
     }
 
     /// Those with a link come first.
-    fn all(username: &str) -> [Mail; 21] {
+    fn all(username: &str) -> [Mail; 22] {
         let at = Utc.with_ymd_and_hms(2026, 11, 2, 9, 5, 0).unwrap();
         let (username, link) = (username.to_owned(), LINK.to_owned());
         [
@@ -538,6 +560,7 @@ mod tests {
                 at,
                 removed: "the second factor, other sessions".to_owned(),
             },
+            Mail::UsernameChanged { username: username.clone(), former: "old-name".to_owned(), at },
             Mail::SessionReuse { username: username.clone(), at },
             Mail::FactorAdded { username: username.clone(), at },
             Mail::FactorRemoved { username: username.clone(), at },
@@ -679,9 +702,9 @@ mod tests {
         assert_eq!(
             format!("{:?}", all("ada")),
             "[verification, password_reset, registration, address_taken, email_change, password_changed, \
-             email_change_requested, email_changed, trust_reset, session_reuse, factor_added, factor_removed, \
-             recovery_code_used, identity_linked, account_blocked, account_unblocked, new_sign_in, account_deleted, \
-             identity_unlinked, recovery_codes_renewed, data_exported]"
+             email_change_requested, email_changed, trust_reset, username_changed, session_reuse, factor_added, \
+             factor_removed, recovery_code_used, identity_linked, account_blocked, account_unblocked, new_sign_in, \
+             account_deleted, identity_unlinked, recovery_codes_renewed, data_exported]"
         );
     }
 }

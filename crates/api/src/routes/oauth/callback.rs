@@ -150,6 +150,7 @@ async fn enter(
         known_as: register::known_as(state, request, caller),
         confirmation: state.config.common.lifetimes.confirmation,
         may_be_unverified: state.config.registration == Registration::Open,
+        reserved: state.config.reserved_usernames.clone(),
     };
     let (now, policy) = (state.clock.now(), state.config.common.referrals);
     let arrival =

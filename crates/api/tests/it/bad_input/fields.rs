@@ -190,7 +190,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             &[("token", Token, required), ("password", NewPassword, required)],
         ),
         endpoint(Method::POST, "/api/verify-email/", nobody, &[("token", Token, required)]),
-        endpoint(Method::PATCH, "/api/me/", user, &[("username", Username, required)]),
+        endpoint(
+            Method::PATCH,
+            "/api/me/",
+            user,
+            &[("username", Username, required), ("password", Password, optional)],
+        ),
         endpoint(Method::DELETE, "/api/me/", user, &[("password", Password, required)]),
         endpoint(
             Method::POST,
@@ -295,8 +300,11 @@ impl Kind {
             }
             Self::Username => {
                 let mut bad = all(&MALFORMED_NAMES, &Code("invalid_username"));
-                bad.extend(all(&["g", "gr", "G7"], &Code("too_short")));
-                bad.extend(all(&["admin", "ADMIN", "adm1n", "r00t", "0auth"], &Code("username_reserved")));
+                bad.extend(all(&["g", "gr", "G7", " ", " g "], &Code("too_short")));
+                bad.extend(all(
+                    &["admin", "ADMIN", "adm1n", "r00t", "0auth", "www", "trellis-support"],
+                    &Code("username_reserved"),
+                ));
                 bad.push(long("g", 31));
                 bad
             }
@@ -429,11 +437,11 @@ const MALFORMED_DOMAINS: [&str; 12] = [
 ];
 
 const MALFORMED_NAMES: [&str; 14] = [
-    " ",
-    "   ",
     "gra ce",
-    " grace",
-    "grace ",
+    "grace.",
+    "grace-",
+    "gra..ce",
+    "@@grace",
     "-grace",
     "_grace",
     ".grace",

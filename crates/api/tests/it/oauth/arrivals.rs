@@ -1,7 +1,7 @@
 //! People who are new here: what they are called, who brought them, and that each has one account.
 
 use chrono::TimeDelta;
-use domain::accounts::Email;
+use domain::accounts::{Email, Reserved};
 use domain::audit::Trace;
 use domain::identities::{self, IdentityError, Newcomer, Profile};
 use futures_util::future::join_all;
@@ -218,6 +218,7 @@ async fn a5_an_address_that_nobody_vouches_for_does_not_tell_whether_it_has_an_a
         known_as: Vec::new(),
         confirmation: TimeDelta::hours(48),
         may_be_unverified: false,
+        reserved: Reserved::default(),
     };
     for (name, email_verified) in [("ada", false), ("nobody", false), ("grace", true)] {
         let profile = Profile {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::db::{Connection, Tx};
-use crate::schema::{pending_registrations as pending, users};
+use crate::schema::pending_registrations as pending;
 
 #[derive(Insertable)]
 #[diesel(table_name = pending)]
@@ -52,10 +52,6 @@ pub(super) async fn release(
 pub(super) async fn insert(tx: &mut Tx, row: NewPending<'_>) -> QueryResult<()> {
     diesel::insert_into(pending::table).values(row).execute(&mut **tx).await?;
     Ok(())
-}
-
-pub(super) async fn is_username_taken(tx: &mut Tx, key: &str) -> QueryResult<bool> {
-    select(exists(users::table.filter(users::username_key.eq(key)))).get_result(&mut **tx).await
 }
 
 pub(super) async fn keeps_name(tx: &mut Tx, key: &str, now: DateTime<Utc>) -> QueryResult<bool> {

@@ -1,0 +1,4 @@
+DROP TRIGGER users_claim_username ON users;
+DROP FUNCTION claim_username();
+DROP TABLE username_changes;
+DROP TABLE usernames;
