@@ -88,6 +88,13 @@ impl Client {
             .map(|(_, c)| c.clone())
     }
 
+    /// Name and value of the cookies in the jar whose names start with `prefix`.
+    pub fn cookies(&self, prefix: &str) -> Vec<(String, String)> {
+        let jar = self.jar.lock().unwrap();
+        let found = jar.iter().filter(|(name, _)| name.starts_with(prefix));
+        found.map(|(name, cookie)| (name.clone(), cookie.value.clone())).collect()
+    }
+
     /// Puts a cookie into the jar.
     pub fn set_cookie(&self, name: &str, value: &str) {
         let cookie = Cookie { value: value.to_owned(), path: "/".to_owned(), line: String::new() };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use tokens::Keys;
-pub use tokens::Signature;
+pub use tokens::{ClientKey, KEY_ID, Signature, TEAM_ID};
 
 /// The id of its one client.
 pub const CLIENT_ID: &str = "trellis-client";
@@ -83,6 +83,8 @@ pub struct Behaviour {
     pub names: Option<String>,
     /// Members of its metadata that it writes otherwise.
     pub metadata: Value,
+    /// The key that its client signs client secrets with, as Apple's clients do.
+    pub client_key: Option<ClientKey>,
     /// What goes wrong, at the endpoint with this path.
     pub fault: Option<(&'static str, Fault)>,
 }
@@ -188,6 +190,7 @@ impl Behaviour {
             user_info: json!({}),
             names: None,
             metadata: json!({}),
+            client_key: None,
             fault: None,
         }
     }

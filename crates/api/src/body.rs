@@ -12,6 +12,7 @@
 //! What nobody asked for is an unknown field. Nothing of the body is used before `finish` said that all of it is good.
 
 mod collect;
+mod form;
 mod json;
 mod merge;
 mod picture;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 
 pub use collect::{Complaint, Complete};
 pub(crate) use collect::{check_line, finish};
+pub use form::Form;
 use json::Json;
 pub use picture::PictureFile;
 

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::auth::jwt::Ed25519Key;
 
-pub use oidc::{Protocol, ProviderConfig};
+pub use oidc::{AppleKey, ClientAuthentication, Issuer, Prompt, Protocol, ProviderConfig, ResponseMode};
 
 /// The largest body, in bytes. Nothing here needs more than a few hundred.
 pub const BODY_LIMIT: u64 = 64 * 1024;

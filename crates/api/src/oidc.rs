@@ -9,6 +9,9 @@
 #[cfg(not(feature = "oidc"))]
 mod absent;
 #[cfg(feature = "oidc")]
+mod claims;
+pub(crate) mod client_secret;
+#[cfg(feature = "oidc")]
 mod connect;
 #[cfg(feature = "oidc")]
 mod discovery;
@@ -16,6 +19,8 @@ mod discovery;
 mod github;
 #[cfg(feature = "oidc")]
 mod http;
+#[cfg(feature = "oidc")]
+mod id_token;
 #[cfg(feature = "oidc")]
 mod provider;
 
@@ -51,6 +56,14 @@ pub enum ProviderError {
     /// It does not vouch for anybody, or what vouches is no good. Holds nothing that a provider wrote.
     #[error("the identity provider vouched for nobody: {0}")]
     Refused(&'static str),
+    /// A claim is missing or wrong. Holds its name, never its value.
+    #[error("the claim `{claim}` was refused: {why}")]
+    Claim {
+        /// The name.
+        claim: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 impl From<ProviderError> for Problem {
@@ -59,7 +72,9 @@ impl From<ProviderError> for Problem {
             ProviderError::Unavailable(_) => {
                 Self::unavailable(error).detail("The identity provider does not answer as it should.")
             }
-            ProviderError::Refused(_) => Self::new(Code::ProviderRefused).because(error),
+            ProviderError::Refused(_) | ProviderError::Claim { .. } => {
+                Self::new(Code::ProviderRefused).because(error)
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use domain::pages::PublicPage;
 
 use crate::app::{Shared, State};
 use crate::auth::{cookies, sign_in};
+use crate::oidc::Provider;
 use crate::problem::Problem;
 use crate::routes::Row;
 pub(crate) use pictures::{Pictures, room as pictures_room};
@@ -75,8 +76,8 @@ pub(crate) fn public_page(state: &State, page: &PublicPage) -> Result<(String, &
 }
 
 /// The page about a sign-in with an identity provider that failed; its status is the caller's to set.
-pub(crate) fn sign_in_failed(state: &State, problem: &Problem) -> Page {
-    account::sign_in_failed(Site::of(state), problem)
+pub(crate) fn sign_in_failed(state: &State, provider: Option<&Provider>, problem: &Problem) -> Page {
+    account::sign_in_failed(Site::of(state), provider, problem)
 }
 
 /// A page that is rendered from its request alone.

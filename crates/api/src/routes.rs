@@ -112,6 +112,8 @@ pub struct Row {
     pub access: Access,
     /// Whether it is part of the API, and so of the OpenAPI document.
     pub documented: bool,
+    /// Whether pages of other sites may send it: its handler changes nothing by itself.
+    pub from_other_sites: bool,
     /// Whether its answer goes on for minutes.
     pub endless: bool,
     /// Whether it exists in development only.
@@ -136,6 +138,7 @@ impl Row {
             path,
             access,
             documented: true,
+            from_other_sites: false,
             endless: false,
             development: false,
             limits: &[],
@@ -154,6 +157,12 @@ impl Row {
     /// A row whose handler asks these limits.
     fn limited(mut self, limits: &'static [Policy]) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// A row whose unsafe method other sites may use, so that neither origin nor token is checked.
+    fn from_other_sites(mut self) -> Self {
+        self.from_other_sites = true;
         self
     }
 
@@ -196,6 +205,7 @@ impl Row {
             path: self.path,
             access: self.access,
             limits: self.limits,
+            from_other_sites: self.from_other_sites,
             prefetch: self.prefetch,
             is_page: self.is_page,
         }
@@ -250,6 +260,9 @@ pub fn table() -> Vec<Row> {
             .limited(policy::OAUTH_START),
         Row::new(get.clone(), "/api/oauth/{provider}/callback/", Public, oauth::callback)
             .limited(policy::OAUTH_CALLBACK),
+        // Changes nothing: it leads to the GET above, which knows the browser by its cookie and checks the state.
+        Row::new(post.clone(), "/api/oauth/{provider}/callback/", Public, oauth::callback_by_form)
+            .from_other_sites(),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/admin/referrals/", Manager, admin_referrals::get),
@@ -421,6 +434,13 @@ mod tests {
         }
         let known = [policy::OF_ONE_ROUTE, policy::SHARED].concat();
         assert!(table.iter().all(|row| row.limits.is_empty() || known.contains(&row.limits)));
+    }
+
+    #[test]
+    fn a15_other_sites_may_send_one_form_only() {
+        let open: Vec<_> = table().into_iter().filter(|row| row.from_other_sites).collect();
+        let paths: Vec<_> = open.iter().map(|row| (row.path, row.access, row.method.clone())).collect();
+        assert_eq!(paths, [("/api/oauth/{provider}/callback/", Access::Public, Method::POST)]);
     }
 
     #[test]

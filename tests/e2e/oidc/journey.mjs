@@ -3,6 +3,7 @@
 // `make oidc-test` starts the processes and this. It needs Node 20.
 //   BASE_URL     where Trellis is, as its PUBLIC_URL has it
 //   OIDC_ACME_*  the provider, as Trellis knows it; it is started here
+//   OIDC_GLOBE_* another one, which writes claims as Apple and others do and answers by POST
 
 import assert from "node:assert/strict";
 import { startProvider } from "./provider.mjs";
@@ -15,9 +16,22 @@ const people = {
   "id-of-bob": { email: "bob@example.org", email_verified: true, preferred_username: "bob" },
   "id-of-ada": { email: "countess@example.org", email_verified: true, preferred_username: "ada" },
   "id-of-eve": { email: "ada@example.org", email_verified: false, preferred_username: "eve" },
+  "id-of-dora": {
+    email: "Dora@Example.org", email_verified: "true", preferred_username: "dora", updated_at: "2026-11-30T10:00:00.000Z",
+    locale: { country: "US", language: "en" }, picture: "no URL",
+  },
+  "id-of-frank": { email: "frank@example.org", email_verified: "false", preferred_username: "frank", updated_at: "yesterday" },
+  "id-of-grace": { email: "grace@example.org", email_verified: 1, preferred_username: "grace", locale: 7 },
+  "id-of-bob-again": { email: "bob2@example.org", email_verified: true, preferred_username: "bob2" },
   "id-of-carol": { email: "carol@example.org", email_verified: false, preferred_username: "carol" },
 };
 const { front, stop } = await startProvider(issuer, redirectUri, client, people);
+const globe = {
+  issuer: process.env.OIDC_GLOBE_ISSUER,
+  redirectUri: `${base}/api/oauth/globe/callback`,
+  client: { id: process.env.OIDC_GLOBE_CLIENT_ID, secret: process.env.OIDC_GLOBE_CLIENT_SECRET },
+};
+Object.assign(globe, await startProvider(globe.issuer, globe.redirectUri, globe.client, people, { inIdToken: true }));
 
 /** A browser: cookies by host, and redirects one at a time. */
 class Browser {
@@ -62,8 +76,33 @@ class Browser {
     return assert.fail("the provider sends the browser round and round");
   }
 
-  async begin(query = "") {
-    const reply = await this.ask("GET", `/api/oauth/acme/start${query}`);
+  /** As `visit`, with a provider that answers by POST: the form that its page sends. */
+  async visitForForm(url, person) {
+    globe.front.person = person;
+    for (let step = 0; step < 10; step += 1) {
+      const reply = await this.ask("GET", url);
+      const text = await reply.text();
+      if (reply.status === 200) {
+        assert.ok(text.includes(`action="${globe.redirectUri}"`), text);
+        const inputs = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)];
+        return inputs.map(([, name, value]) => [name, value.replaceAll("&amp;", "&").replaceAll("&#x2F;", "/")]);
+      }
+      assert.ok([302, 303].includes(reply.status), `${url}: ${reply.status} ${text}`);
+      url = new URL(reply.headers.get("location"), url).href;
+    }
+    return assert.fail("the provider sends the browser round and round");
+  }
+
+  /** A browser sends no `SameSite=Lax` cookie with a POST from another site, and does with the GET that it leads to. */
+  async post(form) {
+    const headers = { origin: globe.issuer, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" };
+    const reply = await fetch(globe.redirectUri, { method: "POST", headers, body: new URLSearchParams(form), redirect: "manual" });
+    assert.equal(reply.status, 303, await reply.text());
+    return this.ask("GET", new URL(reply.headers.get("location"), base).href);
+  }
+
+  async begin(query = "", name = "acme") {
+    const reply = await this.ask("GET", `/api/oauth/${name}/start${query}`);
     assert.equal(reply.status, 302);
     return reply.headers.get("location");
   }
@@ -208,6 +247,62 @@ await step("Bob sets a password and needs the provider no more", async () => {
   await bob.json("DELETE", `/api/me/identities/${items[0].id}/`, undefined, 204);
 });
 
+await step("claims that are text, in the ID token, come back by POST", async () => {
+  for (const [name, verified] of [["dora", true], ["frank", false], ["grace", true]]) {
+    const browser = new Browser();
+    const there = await browser.begin("", "globe");
+    assert.equal(new URL(there).searchParams.get("response_mode"), "form_post");
+    const reply = await browser.post([...await browser.visitForForm(there, `id-of-${name}`), ["user", "{}"]]);
+    assert.equal(reply.status, 303, await reply.text());
+    const me = await browser.json("GET", "/api/me/");
+    assert.deepEqual([me.username, me.email, me.email_verified], [name, `${name}@example.org`, verified]);
+  }
+  // The same claims by the UserInfo endpoint.
+  people["id-of-heidi"] = { ...people["id-of-dora"], email: "heidi@example.org", preferred_username: "heidi" };
+  const heidi = new Browser();
+  assert.equal((await heidi.signIn("id-of-heidi")).status, 303);
+  assert.equal((await heidi.json("GET", "/api/me/")).email_verified, true);
+});
+
+await step("a form that was posted is good once, in its own browser", async () => {
+  const browser = new Browser();
+  const form = await browser.visitForForm(await browser.begin("", "globe"), "id-of-dora");
+  await refused(await new Browser().post(form), 400, "invalid_state");
+  assert.equal((await browser.post(form)).status, 303);
+  await refused(await browser.post(form), 400, "invalid_state");
+});
+
+await step("linking comes back by POST, too", async () => {
+  const { authorization_url: there } = await ada.json("POST", "/api/me/identities/globe/", { password });
+  people["id-of-ada-there"] = { email: "", preferred_username: "ada" };
+  assert.equal((await ada.post(await ada.visitForForm(there, "id-of-ada-there"))).status, 303);
+  const { items } = await ada.json("GET", "/api/me/identities/");
+  assert.deepEqual([items.length, items[0].provider], [1, "globe"]);
+});
+
+await step("two tabs of one browser both sign in, at one provider and at two", async () => {
+  const browser = new Browser();
+  const [one, two, three] = [await browser.begin("?next=/one"), await browser.begin("?next=/two"), await browser.begin("?next=/three", "globe")];
+  const backOfTwo = await browser.visit(two, "id-of-bob-again");
+  const backOfOne = await browser.visit(one, "id-of-bob-again");
+  const form = await browser.visitForForm(three, "id-of-dora");
+  for (const [reply, next] of [[await browser.ask("GET", backOfTwo), "/two"], [await browser.ask("GET", backOfOne), "/one"], [await browser.post(form), "/three"]]) {
+    assert.equal(reply.status, 303, await reply.text());
+    assert.equal(reply.headers.get("location"), next);
+  }
+  assert.ok(![...browser.jars.get(new URL(base).host).keys()].some((name) => name.startsWith("sign_in_attempt")));
+});
+
+await step("on request the provider asks which account to use", async () => {
+  front.prompts.length = 0;
+  const browser = new Browser();
+  assert.equal((await browser.signIn("id-of-carol", "?prompt=select_account")).status, 303);
+  assert.equal(front.prompts[0], "select_account");
+  assert.equal((await browser.json("GET", "/api/me/")).username, "carol");
+  await refused(await browser.ask("GET", "/api/oauth/acme/start?prompt=none"), 422, "validation");
+});
+
 console.log(`all is well: the provider was asked ${front.asked.length} times`);
 stop();
+globe.stop();
 process.exit(0);

@@ -19,6 +19,7 @@ type Parameters = HashMap<String, String>;
 pub(super) fn register(config: &mut ServiceConfig) {
     config
         .route("/.well-known/openid-configuration", get().to(metadata))
+        .route("/common/v2.0/.well-known/openid-configuration", get().to(tenant_metadata))
         .route("/jwks", get().to(keys))
         .route("/authorize", get().to(authorize))
         .route("/token", post().to(token))
@@ -69,6 +70,13 @@ async fn metadata(inner: Data<Inner>, request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().json(metadata)
 }
 
+/// As Microsoft does for every tenant at once: the issuer is a template.
+async fn tenant_metadata(inner: Data<Inner>, request: HttpRequest) -> HttpResponse {
+    let issuer = format!("{}/{{tenantid}}/v2.0", inner.issuer);
+    inner.behaviour().metadata["issuer"] = issuer.into();
+    metadata(inner, request).await
+}
+
 async fn keys(inner: Data<Inner>, request: HttpRequest) -> HttpResponse {
     if let Some(fault) = fault(&inner, &request).await {
         return fault;
@@ -109,6 +117,13 @@ async fn authorize(
     inner.keep(&code);
     inner.grants.lock().unwrap().insert(code.clone(), grant);
     let mut back = Url::parse(&of("redirect_uri")).unwrap();
+    if of("response_mode") == "form_post" {
+        // What the page's form would hold; Apple adds the name at the first sign-in.
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("state", &of("state")).append_pair("code", &code);
+        form.append_pair("user", r#"{"name":{"firstName":"Ada","lastName":"Lovelace"}}"#);
+        return HttpResponse::Ok().content_type("application/x-www-form-urlencoded").body(form.finish());
+    }
     back.query_pairs_mut().append_pair("code", &code).append_pair("state", &of("state"));
     if let Some(issuer) = behaviour.names {
         back.query_pairs_mut().append_pair("iss", &issuer);
@@ -135,7 +150,17 @@ async fn token(inner: Data<Inner>, request: HttpRequest, Form(form): Form<Parame
     if let Some(fault) = fault(&inner, &request).await {
         return fault;
     }
-    if !is_our_client(&request) {
+    let client_key = inner.behaviour().client_key.clone();
+    let is_client = match client_key {
+        Some(key) => {
+            let secret = form.get("client_secret").cloned().unwrap_or_default();
+            inner.keep(&secret);
+            key.check(&secret, &inner.issuer).is_ok()
+                && form.get("client_id").map(String::as_str) == Some(CLIENT_ID)
+        }
+        None => is_our_client(&request),
+    };
+    if !is_client {
         return HttpResponse::Unauthorized().json(json!({ "error": "invalid_client" }));
     }
     let Some((grant, access_token)) = redeem(&inner, &form) else {

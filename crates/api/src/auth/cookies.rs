@@ -106,8 +106,32 @@ impl Cookies {
         find(headers, self.name(kind))
     }
 
+    /// As [`make`](Self::make), for one of several cookies of a kind: `suffix` continues the name.
+    pub fn make_one(self, kind: &CookieKind, suffix: &str, value: String) -> Cookie<'static> {
+        self.named(kind, format!("{}{suffix}", self.name(kind)), value, kind.max_age)
+    }
+
+    /// Takes away what [`make_one`](Self::make_one) set.
+    pub fn clear_one(self, kind: &CookieKind, suffix: &str) -> Cookie<'static> {
+        self.named(kind, format!("{}{suffix}", self.name(kind)), String::new(), Duration::ZERO)
+    }
+
+    /// Suffix and value of all cookies of a kind that has several.
+    pub fn read_all<'a>(
+        self,
+        headers: &'a HeaderMap,
+        kind: &CookieKind,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let name = self.name(kind);
+        pairs(headers).filter_map(move |(known, value)| Some((known.strip_prefix(name)?, value)))
+    }
+
     fn build(self, kind: &CookieKind, value: String, max_age: Duration) -> Cookie<'static> {
-        Cookie::build(self.name(kind), value)
+        self.named(kind, self.name(kind).to_owned(), value, max_age)
+    }
+
+    fn named(self, kind: &CookieKind, name: String, value: String, max_age: Duration) -> Cookie<'static> {
+        Cookie::build(name, value)
             .path(kind.path)
             .http_only(kind.http_only)
             .secure(self.secure)
@@ -119,9 +143,13 @@ impl Cookies {
 
 /// Looks for one cookie without parsing all of them: this is on the way of every request.
 fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let found = pairs(headers).find(|(known, _)| *known == name);
+    found.map(|(_, value)| value).filter(|value| !value.is_empty())
+}
+
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let lines = headers.get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(known, _)| *known == name).map(|(_, value)| value).filter(|value| !value.is_empty())
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@
 use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
 use actix_web::cookie::time::Duration;
+use actix_web::http::header::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::token::{Digest, Key, Token};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
@@ -26,7 +28,11 @@ const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 /// How far the clocks of replicas may be apart.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
 
-/// The sign-in that is under way in this browser: the last one that was begun.
+/// The sign-ins that are under way in a browser at most. A browser keeps few cookies of a site, and a request carries them all.
+const MAX_ATTEMPTS: usize = 5;
+
+/// A sign-in that is under way in this browser. Each has a cookie of its own, whose name ends in `_` and a digest of its
+/// state, so that two tabs can sign in at once.
 pub const HANDOFF: CookieKind = CookieKind {
     plain_name: "sign_in_attempt",
     secure_name: "__Host-sign_in_attempt",
@@ -106,15 +112,31 @@ impl Handoffs {
         Self { cookies, key: token_key.derive("sign-in handoff") }
     }
 
-    /// Remembers an handoff in the browser.
-    pub fn cookie(&self, handoff: &Handoff) -> Result<Cookie<'static>, Problem> {
+    /// Stores a sign-in in the browser, and removes the oldest of those that the browser holds too many of.
+    pub fn cookies(&self, headers: &HeaderMap, handoff: &Handoff) -> Result<Vec<Cookie<'static>>, Problem> {
         let json = serde_json::to_vec(handoff).map_err(Problem::internal)?;
-        Ok(self.cookies.make(&HANDOFF, signed::sign(&self.key, &URL_SAFE_NO_PAD.encode(json))))
+        let value = signed::sign(&self.key, &URL_SAFE_NO_PAD.encode(json));
+        let mut cookies = vec![self.cookies.make_one(&HANDOFF, &self.suffix(handoff), value)];
+        let mut held: Vec<_> = self.cookies.read_all(headers, &HANDOFF).collect();
+        // What we did not write has no time, and goes first.
+        held.sort_by_key(|(_, value)| std::cmp::Reverse(self.open(value).map(|handoff| handoff.begun_at)));
+        let surplus = held.iter().skip(MAX_ATTEMPTS - 1);
+        cookies.extend(surplus.map(|(suffix, _)| self.cookies.clear_one(&HANDOFF, suffix)));
+        Ok(cookies)
     }
 
-    /// Forgets the handoff of the browser.
-    pub fn clear(&self) -> Cookie<'static> {
-        self.cookies.clear(&HANDOFF)
+    /// Removes a sign-in from the browser.
+    pub fn clear(&self, handoff: &Handoff) -> Cookie<'static> {
+        self.cookies.clear_one(&HANDOFF, &self.suffix(handoff))
+    }
+
+    fn suffix(&self, handoff: &Handoff) -> String {
+        suffix(&self.secrets(handoff).state)
+    }
+
+    fn open(&self, cookie: &str) -> Option<Handoff> {
+        let json = URL_SAFE_NO_PAD.decode(signed::verify(&self.key, cookie)?).ok()?;
+        serde_json::from_slice(&json).ok()
     }
 
     /// The secrets that go with an handoff.
@@ -131,15 +153,21 @@ impl Handoffs {
         state: &str,
         now: DateTime<Utc>,
     ) -> Option<Handoff> {
-        let cookie = self.cookies.read(request.headers(), &HANDOFF)?;
-        let json = URL_SAFE_NO_PAD.decode(signed::verify(&self.key, cookie)?).ok()?;
-        let handoff: Handoff = serde_json::from_slice(&json).ok()?;
+        let suffix = suffix(state);
+        let mut cookies = self.cookies.read_all(request.headers(), &HANDOFF);
+        let handoff = self.open(cookies.find(|(known, _)| *known == suffix)?.1)?;
         let begun = DateTime::from_timestamp(handoff.begun_at, 0)?;
         let ours = self.secrets(&handoff).state.as_bytes().ct_eq(state.as_bytes()).into();
         // Another replica may have begun it, whose clock is a little ahead.
         let timely = begun <= now + SKEW && now < handoff.expires_at();
         (ours && timely && handoff.provider == provider).then_some(handoff)
     }
+}
+
+/// What the name of a cookie ends in. A digest: no part of the state may show in a name, which tools display.
+fn suffix(state: &str) -> String {
+    let digest = Sha256::digest(state.as_bytes());
+    format!("_{}", domain::token::hex(digest.get(..8).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -157,6 +185,10 @@ mod tests {
         Handoffs::new(Cookies::new(AppEnv::Production), &Key::new([byte; 32]))
     }
 
+    fn made(handoffs: &Handoffs, handoff: &Handoff) -> String {
+        handoffs.cookies(&HeaderMap::new(), handoff).unwrap()[0].to_string()
+    }
+
     fn read(handoffs: &Handoffs, cookie: &str, provider: &str, state: &str, after: i64) -> bool {
         let request = TestRequest::get().insert_header(("cookie", cookie)).to_http_request();
         handoffs.read(&request, provider, state, now() + TimeDelta::seconds(after)).is_some()
@@ -166,8 +198,8 @@ mod tests {
     fn a17_a_state_is_good_in_its_browser_at_its_provider_and_in_its_time() {
         let ours = handoffs(1);
         let handoff = Handoff::begin("acme", "/dashboard".to_owned(), now());
-        let line = ours.cookie(&handoff).unwrap().to_string();
-        assert!(line.starts_with("__Host-sign_in_attempt="), "{line}");
+        let line = made(&ours, &handoff);
+        assert!(line.starts_with("__Host-sign_in_attempt_"), "{line}");
         assert!(line.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600"), "{line}");
         let cookie = line.split(';').next().unwrap();
         let state = ours.secrets(&handoff).state;
@@ -192,9 +224,33 @@ mod tests {
         assert!(state != nonce && nonce != verifier && verifier != state);
         // RFC 7636, 4.1: 43 characters at least.
         assert_eq!(verifier.len(), 43);
-        let cookie = ours.cookie(&handoff).unwrap().to_string();
+        let cookie = made(&ours, &handoff);
         let json = URL_SAFE_NO_PAD.decode(cookie.split(['=', '.']).nth(1).unwrap()).unwrap();
         let json = String::from_utf8(json).unwrap();
         assert!(![state, nonce, verifier].iter().any(|secret| json.contains(secret.as_str())), "{json}");
+    }
+
+    #[test]
+    fn a_browser_keeps_the_newest_attempts() {
+        let ours = handoffs(1);
+        let mut jar: Vec<(String, String)> = vec![("__Host-sign_in_attempt_planted".into(), "x".into())];
+        let mut begun = Vec::new();
+        for n in 0..7 {
+            let handoff = Handoff::begin("acme", "/".to_owned(), now() + TimeDelta::seconds(n));
+            let header =
+                jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+            let request = TestRequest::get().insert_header(("cookie", header)).to_http_request();
+            for cookie in ours.cookies(request.headers(), &handoff).unwrap() {
+                jar.retain(|(name, _)| name != cookie.name());
+                if !cookie.value().is_empty() {
+                    jar.push((cookie.name().to_owned(), cookie.value().to_owned()));
+                }
+            }
+            assert!(jar.len() <= MAX_ATTEMPTS);
+            begun.push(handoff);
+        }
+        let header = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let kept = begun.iter().map(|handoff| read(&ours, &header, "acme", &ours.secrets(handoff).state, 10));
+        assert_eq!(kept.collect::<Vec<_>>(), [false, false, true, true, true, true, true]);
     }
 }

@@ -4,7 +4,7 @@ use domain::clock::Clock;
 use domain::identities::Profile;
 
 use super::{ProviderError, Secrets};
-use crate::config::ProviderConfig;
+use crate::config::{Prompt, ProviderConfig};
 
 /// There is none.
 pub enum Provider {}
@@ -26,7 +26,7 @@ impl Provider {
     }
 
     /// Where to send a person.
-    pub async fn authorization_url(&self, _: &Secrets) -> Result<String, ProviderError> {
+    pub async fn authorization_url(&self, _: &Secrets, _: Option<Prompt>) -> Result<String, ProviderError> {
         match *self {}
     }
 

@@ -1,255 +1,193 @@
 //! OpenID Connect: the authorization code flow with PKCE and nonce (OpenID Connect Core 1.0, 3.1).
 
-use std::sync::Arc;
-
-use chrono::TimeDelta;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::clock::Clock;
-use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken, CoreIdTokenClaims,
-    CoreIdTokenVerifier, CoreJwsSigningAlgorithm as Alg, CoreTokenResponse,
-};
-use openidconnect::{
-    AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, IssuerUrl, Nonce, OAuth2TokenResponse as _,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
-    TokenResponse as _,
-};
+use openidconnect::http::{Request, StatusCode, header};
+use openidconnect::{PkceCodeChallenge, PkceCodeVerifier};
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use serde_json::Value;
+use url::form_urlencoded::{Serializer, byte_serialize};
 
+use super::claims::{self, Expected, Members};
 use super::discovery::{Discovery, Metadata};
 use super::http::{Http, unavailable};
+use super::id_token::{self, Unverified};
 use super::provider::Claims;
-use super::{ProviderError, Secrets};
-use crate::config::ProviderConfig;
-
-/// How far the provider's clock and ours may be apart.
-const LEEWAY: TimeDelta = TimeDelta::seconds(30);
-
-/// Signatures that are taken: none that is made with our client secret, and none that is none.
-const ALGORITHMS: [Alg; 9] = [
-    Alg::RsaSsaPkcs1V15Sha256,
-    Alg::RsaSsaPkcs1V15Sha384,
-    Alg::RsaSsaPkcs1V15Sha512,
-    Alg::RsaSsaPssSha256,
-    Alg::RsaSsaPssSha384,
-    Alg::RsaSsaPssSha512,
-    Alg::EcdsaP256Sha256,
-    Alg::EcdsaP384Sha384,
-    Alg::EdDsa,
-];
-
-type Client = CoreClient<
-    EndpointSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointMaybeSet,
-    EndpointMaybeSet,
->;
+use super::{ProviderError, Secrets, client_secret};
+use crate::config::{ClientAuthentication, Issuer, Prompt, ProviderConfig, ResponseMode};
 
 /// An OpenID provider.
 pub(super) struct OpenId {
-    client_id: ClientId,
-    client_secret: ClientSecret,
-    scopes: Vec<Scope>,
-    redirect_uri: RedirectUrl,
+    client_id: String,
+    authentication: ClientAuthentication,
+    scope: String,
+    response_mode: ResponseMode,
+    prompt: Option<Prompt>,
+    is_microsoft: bool,
+    redirect_uri: String,
     discovery: Discovery,
     http: Http,
     clock: Clock,
 }
 
-/// What of the UserInfo endpoint's answer is read (OpenID Connect Core 1.0, 5.3.2).
-#[derive(Deserialize)]
-struct UserInfo {
-    sub: String,
-    email: Option<String>,
-    email_verified: Option<serde_json::Value>,
-    preferred_username: Option<String>,
-    nickname: Option<String>,
+/// What of the token endpoint's answer is used. `expires_in`, which Microsoft has sent as text, is not.
+struct Tokens {
+    access_token: String,
+    id_token: String,
 }
 
 impl OpenId {
-    pub(super) fn new(
-        config: ProviderConfig,
-        redirect_uri: String,
-        http: Http,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let scopes = config.scopes.into_iter().filter(|scope| scope != "openid").map(Scope::new);
-        Ok(Self {
-            client_id: ClientId::new(config.client_id),
-            client_secret: ClientSecret::new(config.client_secret.expose_secret().to_owned()),
-            scopes: scopes.collect(),
-            redirect_uri: RedirectUrl::new(redirect_uri)?,
-            discovery: Discovery::new(IssuerUrl::new(config.issuer)?, http.clone(), clock.clone()),
+    pub(super) fn new(config: ProviderConfig, redirect_uri: String, http: Http, clock: Clock) -> Self {
+        Self {
+            client_id: config.client_id,
+            authentication: config.authentication,
+            scope: config.scopes.join(" "),
+            response_mode: config.response_mode,
+            prompt: config.prompt,
+            is_microsoft: matches!(config.issuer, Issuer::Microsoft { .. }),
+            redirect_uri,
+            discovery: Discovery::new(config.issuer, http.clone(), clock.clone()),
             http,
             clock,
-        })
+        }
     }
 
-    pub(super) async fn authorization_url(&self, secrets: &Secrets) -> Result<String, ProviderError> {
-        let client = self.client(&*self.discovery.get().await?);
+    pub(super) async fn authorization_url(
+        &self,
+        secrets: &Secrets,
+        prompt: Option<Prompt>,
+    ) -> Result<String, ProviderError> {
+        let metadata = self.discovery.get().await?;
         let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
-        let (state, nonce) = (secrets.state.clone(), secrets.nonce.clone());
-        let (url, ..) = client
-            .authorize_url(
-                CoreAuthenticationFlow::AuthorizationCode,
-                || CsrfToken::new(state),
-                || Nonce::new(nonce),
-            )
-            .add_scopes(self.scopes.iter().cloned())
-            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-            .url();
+        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
+        let mut url = metadata.authorization_endpoint.clone();
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.client_id)
+            .append_pair("state", &secrets.state)
+            .append_pair("code_challenge", challenge.as_str())
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("redirect_uri", &self.redirect_uri)
+            .append_pair("scope", &self.scope)
+            .append_pair("nonce", &secrets.nonce);
+        if self.response_mode == ResponseMode::FormPost {
+            url.query_pairs_mut().append_pair("response_mode", "form_post");
+        }
+        if let Some(prompt) = prompt.or(self.prompt) {
+            url.query_pairs_mut().append_pair("prompt", prompt.as_str());
+        }
         self.http.check(&url)?;
         Ok(url.into())
     }
 
-    /// Whether the provider says that it names itself in each of its answers (RFC 9207, 3).
-    pub(super) async fn always_names_itself(&self) -> Result<bool, ProviderError> {
+    /// Whether an answer that names this issuer, or none, can be the provider's (RFC 9207, 2.4).
+    pub(super) async fn is_issuer(&self, given: Option<&str>) -> Result<bool, ProviderError> {
         let metadata = self.discovery.get().await?;
-        Ok(metadata.additional_metadata().authorization_response_iss_parameter_supported)
+        Ok(match given {
+            None => !metadata.always_sends_issuer,
+            Some(given) => match metadata.issuer.split_once(claims::TENANT) {
+                Some((before, after)) => given
+                    .strip_prefix(before)
+                    .and_then(|rest| rest.strip_suffix(after))
+                    .is_some_and(claims::is_tenant),
+                None => given == metadata.issuer,
+            },
+        })
     }
 
-    pub(super) async fn identify(&self, code: String, secrets: &Secrets) -> Result<Claims, ProviderError> {
+    pub(super) async fn identify(&self, code: &str, secrets: &Secrets) -> Result<Claims, ProviderError> {
         let metadata = self.discovery.get().await?;
-        let response = self.exchange(&self.client(&metadata), code, secrets).await?;
-        let token = response.id_token().ok_or(ProviderError::Refused("there is no ID token"))?;
-        let nonce = Nonce::new(secrets.nonce.clone());
-        let claims = match self.verify(&metadata, &response, token, &nonce) {
-            Err(Verdict::UnknownKey) => {
+        let tokens = self.exchange(&metadata, code, secrets).await?;
+        let verified = match id_token::verify(&tokens.id_token, &metadata.keys, &tokens.access_token) {
+            Err(Unverified::UnknownKey) => {
                 let newer = self.discovery.newer_than(&metadata).await?;
-                self.verify(&newer, &response, token, &nonce)
+                id_token::verify(&tokens.id_token, &newer.keys, &tokens.access_token)
             }
-            verdict => verdict,
+            verified => verified,
         };
-        let claims = claims.map_err(|verdict| match verdict {
-            Verdict::UnknownKey => ProviderError::Refused("the ID token is signed by an unknown key"),
-            Verdict::Refused(why) => ProviderError::Refused(why),
+        let members = verified.map_err(|unverified| match unverified {
+            Unverified::UnknownKey => ProviderError::Refused("the ID token is signed by an unknown key"),
+            Unverified::Refused(error) => error,
         })?;
-        let mut person = person(claims);
+        let expected = Expected {
+            issuer: &metadata.issuer,
+            client_id: &self.client_id,
+            nonce: &secrets.nonce,
+            now: self.clock.now(),
+            is_microsoft: self.is_microsoft,
+        };
+        let mut person = claims::read(&members, &expected)?;
         if person.email.is_none()
-            && let Some(endpoint) = metadata.userinfo_endpoint()
+            && let Some(endpoint) = &metadata.userinfo_endpoint
         {
-            let info: UserInfo = self.http.get(endpoint.url(), response.access_token().secret()).await?;
-            // The answer is not signed: it counts only for the very person that the ID token is about.
-            if info.sub != person.subject {
-                return Err(ProviderError::Refused("the user info is somebody else's"));
-            }
-            person.email = info.email;
-            person.email_verified = is_true(info.email_verified.as_ref());
-            person.names.extend(info.preferred_username.into_iter().chain(info.nickname));
+            let info: Members = self.http.get(endpoint, Some(&tokens.access_token)).await?;
+            claims::add_user_info(&mut person, &info)?;
         }
         Ok(person)
     }
 
-    fn client(&self, metadata: &Metadata) -> Client {
-        let secret = Some(self.client_secret.clone());
-        let client = CoreClient::from_provider_metadata(metadata.clone(), self.client_id.clone(), secret);
-        // RFC 8414, 2: what is not said is `client_secret_basic`.
-        let posts = metadata.token_endpoint_auth_methods_supported().is_some_and(|methods| {
-            methods.contains(&CoreClientAuthMethod::ClientSecretPost)
-                && !methods.contains(&CoreClientAuthMethod::ClientSecretBasic)
-        });
-        let auth_type = if posts { AuthType::RequestBody } else { AuthType::BasicAuth };
-        client.set_redirect_uri(self.redirect_uri.clone()).set_auth_type(auth_type)
-    }
-
     async fn exchange(
         &self,
-        client: &Client,
-        code: String,
+        metadata: &Metadata,
+        code: &str,
         secrets: &Secrets,
-    ) -> Result<CoreTokenResponse, ProviderError> {
-        let call = |request: HttpRequest| self.http.call(request);
-        let request = client
-            .exchange_code(AuthorizationCode::new(code))
-            .map_err(|_| unavailable("its metadata name no token endpoint"))?
-            .set_pkce_verifier(PkceCodeVerifier::new(secrets.verifier.clone()));
-        request.request_async(&call).await.map_err(|error| match error {
-            RequestTokenError::ServerResponse(_) => ProviderError::Refused("the code was refused"),
-            RequestTokenError::Request(error) => error.into(),
-            RequestTokenError::Parse(..) => ProviderError::Refused("the tokens are not what they have to be"),
-            RequestTokenError::Other(_) => unavailable("the token endpoint gives no tokens"),
-        })
-    }
-
-    fn verify<'a>(
-        &self,
-        metadata: &Arc<Metadata>,
-        response: &CoreTokenResponse,
-        token: &'a CoreIdToken,
-        nonce: &Nonce,
-    ) -> Result<&'a CoreIdTokenClaims, Verdict> {
-        let now = self.clock.now();
-        let verifier = CoreIdTokenVerifier::new_confidential_client(
-            self.client_id.clone(),
-            self.client_secret.clone(),
-            metadata.issuer().clone(),
-            metadata.jwks().clone(),
-        )
-        .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || now - LEEWAY)
-        .set_issue_time_verifier_fn(move |issued| {
-            if issued <= now + LEEWAY { Ok(()) } else { Err("from the future".to_owned()) }
-        });
-        let claims = token.claims(&verifier, nonce)?;
-        // Section 3.1.3.7, 5: who may use the token.
-        if claims.authorized_party().is_some_and(|party| *party != self.client_id) {
-            return Err(Verdict::Refused("the ID token is for another party"));
-        }
-        // Section 3.1.3.8: the access token is the one that came with it.
-        if let Some(hash) = claims.access_token_hash() {
-            let alg = token.signing_alg().map_err(ClaimsVerificationError::SignatureVerification)?;
-            let key = token.signing_key(&verifier).map_err(ClaimsVerificationError::SignatureVerification)?;
-            let actual = AccessTokenHash::from_token(response.access_token(), alg, key);
-            if actual.ok().as_ref() != Some(hash) {
-                return Err(Verdict::Refused("the access token was swapped"));
+    ) -> Result<Tokens, ProviderError> {
+        let secret = match &self.authentication {
+            ClientAuthentication::Secret(secret) => secret.clone(),
+            ClientAuthentication::Apple(key) => {
+                let audience = &metadata.issuer;
+                client_secret::sign(key, &self.client_id, audience, self.clock.now())
+                    .map_err(unavailable_key)?
             }
-        }
-        Ok(claims)
-    }
-}
-
-/// Why an ID token is not believed.
-enum Verdict {
-    /// Its key may be new.
-    UnknownKey,
-    Refused(&'static str),
-}
-
-impl From<ClaimsVerificationError> for Verdict {
-    fn from(error: ClaimsVerificationError) -> Self {
-        use SignatureVerificationError::{DisallowedAlg, NoMatchingKey, NoSignature, UnsupportedAlg};
-        let why = match error {
-            ClaimsVerificationError::SignatureVerification(NoMatchingKey) => return Self::UnknownKey,
-            ClaimsVerificationError::SignatureVerification(NoSignature) => "the ID token is not signed",
-            ClaimsVerificationError::SignatureVerification(DisallowedAlg(_) | UnsupportedAlg(_)) => {
-                "the ID token is signed in a way that is not taken"
-            }
-            ClaimsVerificationError::SignatureVerification(_) => "the signature of the ID token is wrong",
-            ClaimsVerificationError::Expired(_) => "the ID token is not of this time",
-            ClaimsVerificationError::InvalidAudience(_) => "the ID token is for somebody else",
-            ClaimsVerificationError::InvalidIssuer(_) => "the ID token is of another issuer",
-            ClaimsVerificationError::InvalidNonce(_) => "the ID token is of another sign-in",
-            _ => "the ID token is not valid",
         };
-        Self::Refused(why)
+        let secret = secret.expose_secret();
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.redirect_uri)
+            .append_pair("code_verifier", &secrets.verifier);
+        let mut request = Request::post(metadata.token_endpoint.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if metadata.takes_secret_in_body {
+            form.append_pair("client_id", &self.client_id).append_pair("client_secret", secret);
+        } else {
+            // RFC 6749, 2.3.1: both parts are form-encoded first.
+            let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = STANDARD.encode(format!("{}:{}", encode(&self.client_id), encode(secret)));
+            request = request.header(header::AUTHORIZATION, format!("Basic {pair}"));
+        }
+        let request = request
+            .body(form.finish().into_bytes())
+            .map_err(|_| unavailable("the token endpoint has no valid address"))?;
+        let answer = self.http.call(request).await?;
+        if answer.status().is_client_error() {
+            return Err(ProviderError::Refused("the code was refused"));
+        }
+        if answer.status() != StatusCode::OK {
+            return Err(unavailable("the token endpoint answers with an unexpected status"));
+        }
+        tokens(answer.body())
     }
 }
 
-fn person(claims: &CoreIdTokenClaims) -> Claims {
-    let nickname = claims.nickname().and_then(|nickname| nickname.get(None)).map(|name| name.as_str());
-    let username = claims.preferred_username().map(|name| name.as_str());
-    Claims {
-        subject: claims.subject().as_str().to_owned(),
-        email: claims.email().map(|email| email.as_str().to_owned()),
-        email_verified: claims.email_verified().unwrap_or(false),
-        names: username.into_iter().chain(nickname).map(str::to_owned).collect(),
-    }
+fn unavailable_key(error: jsonwebtoken::errors::Error) -> ProviderError {
+    ProviderError::Unavailable(format!("the client secret cannot be signed: {error}"))
 }
 
-/// Some providers write it as a text.
-fn is_true(value: Option<&serde_json::Value>) -> bool {
-    value.is_some_and(|value| *value == true || *value == "true")
+fn tokens(body: &[u8]) -> Result<Tokens, ProviderError> {
+    let refused = ProviderError::Refused;
+    let members: Members =
+        serde_json::from_slice(body).map_err(|_| refused("the tokens are not a JSON object"))?;
+    let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+    // RFC 6749, 7.1: a token of an unknown type must not be used. The type is not case-sensitive.
+    let is_bearer = |kind: &Value| kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !members.get("token_type").is_none_or(is_bearer) {
+        return Err(refused("the access token is not a bearer token"));
+    }
+    Ok(Tokens {
+        access_token: text("access_token").ok_or(refused("there is no access token"))?,
+        id_token: text("id_token").ok_or(refused("there is no ID token"))?,
+    })
 }

@@ -7,17 +7,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::clock::Clock;
-use openidconnect::core::{
-    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
-    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
-    CoreSubjectIdentifierType,
-};
-use openidconnect::{AdditionalProviderMetadata, DiscoveryError, HttpRequest, IssuerUrl, ProviderMetadata};
-use serde::{Deserialize, Serialize};
+use openidconnect::core::CoreJsonWebKeySet;
+use serde_json::Value;
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::ProviderError;
-use super::http::{Http, HttpError, unavailable};
+use super::claims::{self, Members};
+use super::http::{Http, unavailable};
+use crate::config::Issuer;
 
 /// How long what was read is taken for true.
 const FRESH: TimeDelta = TimeDelta::hours(1);
@@ -25,35 +23,23 @@ const FRESH: TimeDelta = TimeDelta::hours(1);
 /// How long a provider that failed is left alone.
 const PAUSE: TimeDelta = TimeDelta::seconds(5);
 
-/// What we read beyond OpenID Connect Discovery.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct More {
-    /// RFC 9207, 3.
-    #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
+/// What of a provider's metadata is used (OpenID Connect Discovery 1.0, 3). Nothing else is parsed.
+pub(super) struct Metadata {
+    /// As tokens have it; of a multi-tenant provider with [`claims::TENANT`].
+    pub(super) issuer: String,
+    pub(super) authorization_endpoint: Url,
+    pub(super) token_endpoint: Url,
+    pub(super) userinfo_endpoint: Option<Url>,
+    /// Whether the client secret goes into the body, because HTTP Basic is not supported.
+    pub(super) takes_secret_in_body: bool,
+    /// Whether each answer names the issuer (RFC 9207, 3).
+    pub(super) always_sends_issuer: bool,
+    pub(super) keys: CoreJsonWebKeySet,
 }
-
-impl AdditionalProviderMetadata for More {}
-
-/// What a provider publishes.
-pub(super) type Metadata = ProviderMetadata<
-    More,
-    CoreAuthDisplay,
-    CoreClientAuthMethod,
-    CoreClaimName,
-    CoreClaimType,
-    CoreGrantType,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm,
-    CoreJsonWebKey,
-    CoreResponseMode,
-    CoreResponseType,
-    CoreSubjectIdentifierType,
->;
 
 /// The metadata of one provider.
 pub(super) struct Discovery {
-    issuer: IssuerUrl,
+    issuer: Issuer,
     http: Http,
     clock: Clock,
     known: Mutex<Known>,
@@ -67,7 +53,7 @@ struct Known {
 }
 
 impl Discovery {
-    pub(super) fn new(issuer: IssuerUrl, http: Http, clock: Clock) -> Self {
+    pub(super) fn new(issuer: Issuer, http: Http, clock: Clock) -> Self {
         Self { issuer, http, clock, known: Mutex::default() }
     }
 
@@ -100,38 +86,69 @@ impl Discovery {
         {
             return Err(unavailable(why));
         }
-        let call = |request: HttpRequest| self.http.call(request);
-        match Metadata::discover_async(self.issuer.clone(), &call).await {
+        match self.discover().await {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
                 *known = Known { metadata: Some(Arc::clone(&metadata)), read_at: now, failed: None };
                 Ok(metadata)
             }
             Err(error) => {
-                let why = describe(error);
-                tracing::warn!(
-                    issuer = self.issuer.as_str(),
-                    why,
-                    "an identity provider cannot be discovered"
-                );
+                let (ProviderError::Unavailable(why), issuer) = (&error, self.issuer.address()) else {
+                    return Err(error);
+                };
+                tracing::warn!(issuer, error = why, "identity provider discovery failed");
                 known.failed = Some((self.clock.now(), why.clone()));
-                Err(ProviderError::Unavailable(why))
+                Err(error)
             }
         }
     }
+
+    async fn discover(&self) -> Result<Metadata, ProviderError> {
+        let address =
+            format!("{}/.well-known/openid-configuration", self.issuer.address().trim_end_matches('/'));
+        let address = Url::parse(&address).map_err(|_| unavailable("its issuer is not a URL"))?;
+        let metadata: Members = self.http.get(&address, None).await?;
+        let text = |name: &str| metadata.get(name).and_then(Value::as_str);
+        let issuer = text("issuer").filter(|issuer| is_issuer(&self.issuer, issuer));
+        let issuer = issuer.ok_or_else(|| {
+            unavailable("its metadata have another issuer: check OIDC_.._ISSUER to the letter")
+        })?;
+        let url = |name: &str| {
+            let url = text(name).and_then(|text| Url::parse(text).ok());
+            url.ok_or_else(|| unavailable(&format!("its metadata have no valid {name}")))
+        };
+        // RFC 8414, 2: the default is `client_secret_basic`.
+        let methods = metadata.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
+        let takes = |method: &str| methods.is_some_and(|all| all.iter().any(|known| *known == method));
+        Ok(Metadata {
+            issuer: issuer.to_owned(),
+            authorization_endpoint: url("authorization_endpoint")?,
+            token_endpoint: url("token_endpoint")?,
+            userinfo_endpoint: url("userinfo_endpoint").ok(),
+            takes_secret_in_body: takes("client_secret_post") && !takes("client_secret_basic"),
+            always_sends_issuer: metadata
+                .get("authorization_response_iss_parameter_supported")
+                .is_some_and(|value| *value == true),
+            keys: self.http.get(&url("jwks_uri")?, None).await?,
+        })
+    }
 }
 
-/// What went wrong, without what the provider wrote.
-fn describe(error: DiscoveryError<HttpError>) -> String {
-    match error {
-        DiscoveryError::Request(error) => format!("{:#}", anyhow::Error::from(error)),
-        DiscoveryError::Response(status, ..) => {
-            format!("its metadata or keys are answered with {status}, or not as JSON")
+/// Whether metadata with this issuer are of the configured provider.
+fn is_issuer(configured: &Issuer, issuer: &str) -> bool {
+    match configured {
+        Issuer::Exact(exact) => issuer == exact,
+        // `common` and `organizations` give the template, a tenant gives its own issuer, by its id whatever it was asked by.
+        Issuer::Microsoft { authority, tenant } => {
+            let rest = issuer.strip_prefix(authority.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            let given = rest.and_then(|rest| rest.strip_suffix("/v2.0"));
+            given.is_some_and(|given| {
+                if claims::is_tenant(tenant) {
+                    given == tenant
+                } else {
+                    given == claims::TENANT || claims::is_tenant(given)
+                }
+            })
         }
-        DiscoveryError::Parse(_) => "its metadata or keys are not what they have to be".to_owned(),
-        DiscoveryError::Validation(_) => {
-            "its metadata are another issuer's: check OIDC_.._ISSUER to the letter".to_owned()
-        }
-        _ => "its metadata cannot be read".to_owned(),
     }
 }

@@ -14,12 +14,13 @@ use url::form_urlencoded::Serializer;
 use super::http::{Http, json, unavailable};
 use super::provider::Claims;
 use super::{ProviderError, Secrets};
-use crate::config::ProviderConfig;
+use crate::config::{ClientAuthentication, Prompt, ProviderConfig};
 
 /// GitHub, or an installation of it.
 pub(super) struct GitHub {
     client_id: String,
     client_secret: SecretString,
+    prompt: Option<Prompt>,
     scope: String,
     redirect_uri: String,
     authorize: Url,
@@ -53,7 +54,8 @@ struct Address {
 
 impl GitHub {
     pub(super) fn new(config: ProviderConfig, redirect_uri: String, http: Http) -> anyhow::Result<Self> {
-        let site = config.issuer.trim_end_matches('/');
+        let site = config.issuer.address();
+        let site = site.trim_end_matches('/');
         let api =
             if site == "https://github.com" { "https://api.github.com" } else { &format!("{site}/api/v3") };
         let url = |base: &str, path: &str| Url::parse(&format!("{base}{path}")).context("OIDC_GITHUB_ISSUER");
@@ -63,14 +65,18 @@ impl GitHub {
             user: url(api, "/user")?,
             emails: url(api, "/user/emails")?,
             client_id: config.client_id,
-            client_secret: config.client_secret,
+            client_secret: match config.authentication {
+                ClientAuthentication::Secret(secret) => secret,
+                ClientAuthentication::Apple(_) => anyhow::bail!("GitHub takes a client secret only"),
+            },
+            prompt: config.prompt,
             scope: config.scopes.join(" "),
             redirect_uri,
             http,
         })
     }
 
-    pub(super) fn authorization_url(&self, secrets: &Secrets) -> String {
+    pub(super) fn authorization_url(&self, secrets: &Secrets, prompt: Option<Prompt>) -> String {
         let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
         let challenge = openidconnect::PkceCodeChallenge::from_code_verifier_sha256(&verifier);
         let mut url = self.authorize.clone();
@@ -82,17 +88,21 @@ impl GitHub {
             .append_pair("state", &secrets.state)
             .append_pair("code_challenge", challenge.as_str())
             .append_pair("code_challenge_method", "S256");
+        if let Some(prompt) = prompt.or(self.prompt) {
+            url.query_pairs_mut().append_pair("prompt", prompt.as_str());
+        }
         url.into()
     }
 
     pub(super) async fn identify(&self, code: &str, secrets: &Secrets) -> Result<Claims, ProviderError> {
         let token = self.exchange(code, secrets).await?;
-        let user: User = self.http.get(&self.user, &token).await?;
-        let addresses: Vec<Address> = self.http.get(&self.emails, &token).await?;
+        let user: User = self.http.get(&self.user, Some(&token)).await?;
+        let addresses: Vec<Address> = self.http.get(&self.emails, Some(&token)).await?;
         // Only the primary address is shown as the person's; the rest is none of our business.
         let primary = addresses.into_iter().find(|address| address.primary);
         let email_verified = primary.as_ref().is_some_and(|address| address.verified);
         Ok(Claims {
+            issuer: None,
             subject: user.id.to_string(),
             email: primary.map(|address| address.email),
             email_verified,

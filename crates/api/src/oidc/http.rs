@@ -78,13 +78,19 @@ impl Http {
         answer.body(body).map_err(|_| HttpError::Garbled)
     }
 
-    /// GET of JSON, for whoever `token` stands for.
-    pub(super) async fn get<T: DeserializeOwned>(&self, url: &Url, token: &str) -> Result<T, ProviderError> {
-        let request = openidconnect::http::Request::get(url.as_str())
-            .header(header::ACCEPT, "application/json")
-            .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .body(Vec::new());
-        let answer = self.call(request.map_err(|_| ProviderError::Refused("the access token is no token"))?);
+    /// GET of JSON, with the access token `token` if there is one.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        token: Option<&str>,
+    ) -> Result<T, ProviderError> {
+        let mut request =
+            openidconnect::http::Request::get(url.as_str()).header(header::ACCEPT, "application/json");
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Vec::new());
+        let answer = self.call(request.map_err(|_| ProviderError::Refused("the access token is not valid"))?);
         json(&answer.await?)
     }
 }

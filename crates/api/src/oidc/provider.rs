@@ -10,7 +10,7 @@ use super::connect::OpenId;
 use super::github::GitHub;
 use super::http::Http;
 use super::{ProviderError, Secrets};
-use crate::config::{Protocol, ProviderConfig};
+use crate::config::{Prompt, Protocol, ProviderConfig};
 
 /// How long a provider may take for all that one request of ours needs of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,8 @@ enum Speaks {
 
 /// What a provider says of a person, not yet looked at.
 pub(super) struct Claims {
+    /// The issuer of the token, if there is a token.
+    pub(super) issuer: Option<String>,
     pub(super) subject: String,
     pub(super) email: Option<String>,
     pub(super) email_verified: bool,
@@ -49,11 +51,11 @@ impl Provider {
         production: bool,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let (name, title, issuer) = (config.name.clone(), config.title.clone(), config.issuer.clone());
+        let (name, title, issuer) = (config.name.clone(), config.title.clone(), config.issuer.address());
         let http = Http::new(production)?;
         let speaks = match config.protocol {
             Protocol::OpenIdConnect => {
-                Speaks::OpenId(Box::new(OpenId::new(config, redirect_uri, http, clock.clone())?))
+                Speaks::OpenId(Box::new(OpenId::new(config, redirect_uri, http, clock.clone())))
             }
             Protocol::GitHub => Speaks::GitHub(Box::new(GitHub::new(config, redirect_uri, http)?)),
         };
@@ -70,12 +72,16 @@ impl Provider {
         &self.title
     }
 
-    /// Where to send a person.
-    pub async fn authorization_url(&self, secrets: &Secrets) -> Result<String, ProviderError> {
+    /// Where to send a person. A `prompt` of the request takes the place of the configured one.
+    pub async fn authorization_url(
+        &self,
+        secrets: &Secrets,
+        prompt: Option<Prompt>,
+    ) -> Result<String, ProviderError> {
         in_time(async {
             match &self.speaks {
-                Speaks::OpenId(provider) => provider.authorization_url(secrets).await,
-                Speaks::GitHub(provider) => Ok(provider.authorization_url(secrets)),
+                Speaks::OpenId(provider) => provider.authorization_url(secrets, prompt).await,
+                Speaks::GitHub(provider) => Ok(provider.authorization_url(secrets, prompt)),
             }
         })
         .await
@@ -84,10 +90,9 @@ impl Provider {
     /// Whether an answer that names this issuer, or none, can be its own (RFC 9207): another provider may have had the
     /// person send its code here.
     pub async fn is_issuer(&self, given: Option<&str>) -> Result<bool, ProviderError> {
-        match (given, &self.speaks) {
-            (Some(given), _) => Ok(given == self.issuer),
-            (None, Speaks::OpenId(provider)) => Ok(!in_time(provider.always_names_itself()).await?),
-            (None, Speaks::GitHub(_)) => Ok(true),
+        match &self.speaks {
+            Speaks::OpenId(provider) => in_time(provider.is_issuer(given)).await,
+            Speaks::GitHub(_) => Ok(given.is_none_or(|given| given == self.issuer)),
         }
     }
 
@@ -98,7 +103,7 @@ impl Provider {
         }
         let claims = in_time(async {
             match &self.speaks {
-                Speaks::OpenId(provider) => provider.identify(code, secrets).await,
+                Speaks::OpenId(provider) => provider.identify(&code, secrets).await,
                 Speaks::GitHub(provider) => provider.identify(&code, secrets).await,
             }
         })
@@ -109,7 +114,8 @@ impl Provider {
         }
         Ok(Profile {
             provider: self.name.clone(),
-            issuer: self.issuer.clone(),
+            // The issuer of the token: subjects of different tenants are different people.
+            issuer: claims.issuer.unwrap_or_else(|| self.issuer.clone()),
             subject: claims.subject,
             email: claims.email.and_then(|email| Email::parse(&email).ok()),
             email_verified: claims.email_verified,

@@ -12,6 +12,7 @@ use url::form_urlencoded;
 use super::Page;
 use super::html::{self, Keep};
 use super::site::Site;
+use crate::oidc::Provider;
 use crate::problem::Problem;
 
 #[derive(Template)]
@@ -37,6 +38,7 @@ struct Login<'a> {
 #[template(path = "sign_in_failed.html")]
 struct SignInFailed<'a> {
     site: Site<'a>,
+    provider: Option<&'a Provider>,
     title: &'a str,
     detail: &'a str,
 }
@@ -91,9 +93,9 @@ pub(super) fn login(site: Site<'_>, _: &HttpRequest) -> Page {
 }
 
 /// What went wrong with an identity provider.
-pub(super) fn sign_in_failed(site: Site<'_>, problem: &Problem) -> Page {
+pub(super) fn sign_in_failed(site: Site<'_>, provider: Option<&Provider>, problem: &Problem) -> Page {
     let (title, detail) = (problem.code().title(), problem.words());
-    html::render(&SignInFailed { site, title, detail }, Keep::Never)
+    html::render(&SignInFailed { site, provider, title, detail }, Keep::Never)
 }
 
 /// `/forgot-password`

@@ -119,9 +119,11 @@ pub(super) async fn post(
     proof::check(&state, &throttle, caller, credentials, password).await?;
 
     let handoff = Handoff::begin(provider.name(), next, state.clock.now()).to_link(caller);
-    let authorization_url = provider.authorization_url(&state.handoffs.secrets(&handoff)).await?;
+    let authorization_url = provider.authorization_url(&state.handoffs.secrets(&handoff), None).await?;
     let mut response = HttpResponse::Ok();
-    response.cookie(state.handoffs.cookie(&handoff)?);
+    for cookie in state.handoffs.cookies(request.headers(), &handoff)? {
+        response.cookie(cookie);
+    }
     Ok(response.json(Linking { authorization_url }))
 }
 

@@ -11,12 +11,13 @@ use domain::referrals::{self, ReferralCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub(super) use callback::{__path_callback, callback};
+pub(super) use callback::{__path_callback, __path_callback_by_form, callback, callback_by_form};
 
 use super::login::TRANSPORTS;
 use crate::app::{Shared, State};
 use crate::auth::Transport;
 use crate::auth::handoff::Handoff;
+use crate::config::Prompt;
 use crate::limits::Throttle;
 use crate::middleware::RequestId;
 use crate::oidc::Provider;
@@ -80,7 +81,8 @@ pub(super) async fn providers(state: Shared) -> HttpResponse {
            ("next" = Option<String>, Query, description = "Where to go on: a path of this site"),
            ("referral" = Option<String>, Query, description = "A referral code or a user id, from a link; an unknown one does not stand in the way"),
            ("referral_code" = Option<String>, Query, description = "A referral code that the person typed; an unknown one is 422", max_length = 64),
-           ("transport" = Option<String>, Query, description = "`cookie` (the default) or `bearer`: then the callback answers with the tokens, for an app's own browser window", pattern = "^(cookie|bearer)$")),
+           ("transport" = Option<String>, Query, description = "`cookie` (the default) or `bearer`: then the callback answers with the tokens, for an app's own browser window", pattern = "^(cookie|bearer)$"),
+           ("prompt" = Option<String>, Query, description = "`select_account`: the provider asks which account to use", pattern = "^select_account$")),
     responses((status = 302, description = "To the provider")),
 )]
 pub(super) async fn start(
@@ -105,7 +107,8 @@ async fn begin(
     let from_link = query.first("referral");
     let typed = query.parse("referral_code", ReferralCode::parse);
     let transport = query.choice("transport", &TRANSPORTS);
-    let (typed, transport) = query.finish((typed, transport))?;
+    let prompt = query.choice("prompt", &[(Prompt::SelectAccount.as_str(), Prompt::SelectAccount)]);
+    let (typed, transport, prompt) = query.finish((typed, transport, prompt))?;
     throttle.admit(provider.name()).await?;
     // Said now: after the way to the provider and back nobody could mend it.
     if let Some(code) = &typed
@@ -120,9 +123,11 @@ async fn begin(
         referral.filter(|referral| referral.len() <= LONGEST_REFERRAL),
         transport.unwrap_or(Transport::Cookie),
     );
-    let url = provider.authorization_url(&state.handoffs.secrets(&handoff)).await?;
+    let url = provider.authorization_url(&state.handoffs.secrets(&handoff), prompt).await?;
     let mut response = HttpResponse::Found();
-    response.cookie(state.handoffs.cookie(&handoff)?);
+    for cookie in state.handoffs.cookies(request.headers(), &handoff)? {
+        response.cookie(cookie);
+    }
     Ok(response.insert_header((header::LOCATION, url)).finish())
 }
 
@@ -156,7 +161,7 @@ fn answer(
         let (code, request_id) = (problem.code().slug(), id.as_str());
         tracing::warn!(code, request_id, "a sign-in with a provider failed: {source:#}");
     }
-    let Ok(mut page) = pages::sign_in_failed(state, &problem) else {
+    let Ok(mut page) = pages::sign_in_failed(state, provider(state, request).ok(), &problem) else {
         return HttpResponse::from_error(problem);
     };
     let as_json = problem.render(state.origin(), id.as_str());

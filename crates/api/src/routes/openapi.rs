@@ -45,7 +45,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
         forgot_password::post, reset_password::post, verify_email::post, verify_email::resend, me::get, me::patch,
         me::delete, me::password, me_email::post, me_export::get, me_export::post, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
-        me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, referrals::get,
+        me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, oauth::callback_by_form, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,
         admin_referrals::approve, admin_referrals::reject, admin_referrals::reverse, admin_users::get, admin_accounts::get, admin_accounts::export,
         admin_accounts::demote, admin_accounts::end_sessions, admin_accounts::delete, admin_accounts::confirm_email, admin_accounts::email, admin_users::block,

@@ -9,7 +9,7 @@ use testkit::client::{Client, Reply};
 use testkit::dump;
 use testkit::provider::{Person, Provider};
 
-use crate::oauth::trip::{app, back_at, callback, sign_in, way};
+use crate::oauth::trip::{app, attempt_cookie, back_at, callback, sign_in, way};
 use crate::support::{Bearer, OTHER_PASSWORD, count_mails, login_status, reset, reset_token};
 
 /// Asks for a link, and comes back from the provider.
@@ -110,9 +110,9 @@ async fn a17_a_link_belongs_to_the_session_and_the_browser_that_asked_for_it() {
     let eve = app.member("eve").await;
     callback(&eve, &path).await.expect(400);
     // Whoever signed out meanwhile links nothing.
-    let cookie = ada.cookie("sign_in_attempt").unwrap().value;
+    let (name, cookie) = attempt_cookie(&ada);
     ada.post_empty("/api/logout/").await.expect(204);
-    ada.set_cookie("sign_in_attempt", &cookie);
+    ada.set_cookie(&name, &cookie);
     let reply = callback(&ada, &path).await.expect(401);
     assert_eq!(reply.code(), "unauthenticated");
     let count: i64 = app.database.value("SELECT count(*) FROM identities").await;

@@ -1,4 +1,4 @@
-//! `GET /api/oauth/{provider}/callback/`: coming back from the provider.
+//! `/api/oauth/{provider}/callback/`: coming back from the provider, by GET or, for Apple, by POST.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -6,12 +6,14 @@ use domain::audit::{self, Trace};
 use domain::identities::{self, Newcomer, Profile};
 use domain::referrals::Claim;
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::{answer, provider};
 use crate::app::{Shared, State};
 use crate::audit::Traced;
 use crate::auth::handoff::Handoff;
 use crate::auth::{Caller, MaybeCaller, Transport, sign_in};
+use crate::body::Form;
 use crate::config::Registration;
 use crate::limits::Throttle;
 use crate::middleware::RequestId;
@@ -19,6 +21,24 @@ use crate::oidc::{Provider, ProviderError};
 use crate::problem::{Code, Problem};
 use crate::query::Query;
 use crate::routes::register;
+
+/// What an authorization response consists of.
+const PARAMETERS: [&str; 4] = ["code", "state", "iss", "error"];
+
+/// What a provider sends back.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes the body for the OpenAPI document; `Form` reads it")]
+pub(in crate::routes) struct AuthorizationResponse {
+    /// What the provider vouches with.
+    #[schema(max_length = 4096)]
+    code: Option<String>,
+    /// What `start` sent along.
+    state: Option<String>,
+    /// The issuer (RFC 9207).
+    iss: Option<String>,
+    /// Why the provider does not vouch.
+    error: Option<String>,
+}
 
 /// Come back from a provider
 ///
@@ -58,6 +78,40 @@ pub(in crate::routes) async fn callback(
     answer(&state, &id, &request, result)
 }
 
+/// Come back from a provider by POST
+///
+/// For providers that answer with a form (`response_mode=form_post`), such as Apple. It leads to the same path by GET with
+/// what the form says; other fields, such as Apple's `user`, are ignored.
+#[utoipa::path(
+    post, path = "/api/oauth/{provider}/callback/", tag = "accounts",
+    request_body(content = AuthorizationResponse, content_type = "application/x-www-form-urlencoded"),
+    params(("provider" = String, Path, description = "Its name", example = "apple")),
+    responses((status = 303, description = "To the same path, by GET")),
+)]
+pub(in crate::routes) async fn callback_by_form(
+    state: Shared,
+    id: RequestId,
+    request: HttpRequest,
+    form: Form,
+) -> HttpResponse {
+    let result = redirect(&state, &request, &form);
+    answer(&state, &id, &request, result)
+}
+
+/// Sends the browser on by GET. The form comes from the provider's page, so the browser sends none of our `SameSite=Lax`
+/// cookies with it; with the navigation that follows it does. Nothing is checked or changed here: the GET checks it all.
+fn redirect(state: &State, request: &HttpRequest, form: &Form) -> Result<HttpResponse, Problem> {
+    let provider = provider(state, request)?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for name in PARAMETERS {
+        if let Some(value) = form.single(name)? {
+            query.append_pair(name, value);
+        }
+    }
+    let address = format!("/api/oauth/{}/callback?{}", provider.name(), query.finish());
+    Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, address)).finish())
+}
+
 async fn come_back(
     state: &State,
     request: &HttpRequest,
@@ -74,7 +128,7 @@ async fn come_back(
         Some((user_id, session_id)) => {
             let asked = Caller { user_id, session_id, transport: Transport::Cookie };
             link(state, asked, &profile, trace).await?;
-            Ok(go_on(state, &handoff.next).finish())
+            Ok(go_on(state, &handoff, &handoff.next).finish())
         }
         None => enter(state, request, &handoff, profile, caller, trace).await,
     }
@@ -119,7 +173,10 @@ async fn identify(
         Some(code) => provider.identify(code, &state.handoffs.secrets(handoff)).await,
         None => Err(refused),
     };
-    if let Err(ProviderError::Refused(_)) = &identified {
+    if let Err(error @ (ProviderError::Refused(_) | ProviderError::Claim { .. })) = &identified {
+        // The name of a claim, never its value: it may be an address.
+        let claim = if let ProviderError::Claim { claim, .. } = error { *claim } else { "" };
+        tracing::warn!(provider = provider.name(), claim, %error, "provider sign-in refused");
         audit::sign_in_failed(&state.pool, state.clock.now(), None, trace).await?;
     }
     Ok(identified?)
@@ -162,16 +219,16 @@ async fn enter(
     let entered = sign_in::enter(state, request, trace, handoff.transport(), &arrival.credentials).await;
     match (handoff.transport(), entered) {
         (Transport::Cookie, Ok(reply)) => {
-            let mut response = go_on(state, &handoff.next);
+            let mut response = go_on(state, handoff, &handoff.next);
             for cookie in reply.headers().get_all(header::SET_COOKIE) {
                 response.append_header((header::SET_COOKIE, cookie.clone()));
             }
             Ok(response.finish())
         }
-        (Transport::Cookie, Err(problem)) => second_factor(state, &handoff.next, problem),
+        (Transport::Cookie, Err(problem)) => second_factor(state, handoff, problem),
         (Transport::Bearer, entered) => {
             let mut reply = entered?;
-            reply.add_cookie(&state.handoffs.clear()).map_err(Problem::internal)?;
+            reply.add_cookie(&state.handoffs.clear(handoff)).map_err(Problem::internal)?;
             Ok(reply)
         }
     }
@@ -179,16 +236,16 @@ async fn enter(
 
 /// An account may want a second factor after this one: the browser goes on to the login page, which asks for it. What
 /// stands for this factor is in the fragment, which no server and no `Referer` sees.
-fn second_factor(state: &State, next: &str, problem: Problem) -> Result<HttpResponse, Problem> {
+fn second_factor(state: &State, handoff: &Handoff, problem: Problem) -> Result<HttpResponse, Problem> {
     let challenge = problem.member_of("challenge").and_then(serde_json::Value::as_str);
     let Some(challenge) = challenge else { return Err(problem) };
     let escape = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let page = format!("/login?next={}#challenge={}", escape(next), escape(challenge));
-    Ok(go_on(state, &page).finish())
+    let page = format!("/login?next={}#challenge={}", escape(&handoff.next), escape(challenge));
+    Ok(go_on(state, handoff, &page).finish())
 }
 
-fn go_on(state: &State, path: &str) -> actix_web::HttpResponseBuilder {
+fn go_on(state: &State, handoff: &Handoff, path: &str) -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::SeeOther();
-    response.cookie(state.handoffs.clear()).insert_header((header::LOCATION, path));
+    response.cookie(state.handoffs.clear(handoff)).insert_header((header::LOCATION, path));
     response
 }

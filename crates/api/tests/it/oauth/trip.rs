@@ -87,6 +87,44 @@ pub(crate) async fn back_at(provider: &Provider, begun: &Begun) -> String {
     back.strip_prefix(ORIGIN).unwrap().to_owned()
 }
 
+/// The form that the provider's page posts, for `response_mode=form_post`.
+pub(crate) async fn form_of(provider: &Provider, begun: &Begun) -> String {
+    assert!(begun.url.starts_with(provider.issuer()), "{}", begun.url);
+    let reply = reqwest::get(&begun.url).await.unwrap();
+    assert_eq!(reply.status(), 200);
+    reply.text().await.unwrap()
+}
+
+/// Posts a form as a page of the provider does: no cookie of ours comes with it.
+pub(crate) async fn post_form(app: &TestApp, name: &str, form: &str) -> reqwest::Response {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let request = http
+        .post(format!("{}/api/oauth/{name}/callback", app.base()))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .header("Origin", "https://appleid.apple.com")
+        .header("Sec-Fetch-Site", "cross-site")
+        .header("Sec-Fetch-Mode", "navigate")
+        .body(form.to_owned());
+    request.send().await.unwrap()
+}
+
+/// The whole way with a provider that answers by POST.
+pub(crate) async fn come_back_by_form(app: &TestApp, browser: &Client, name: &str, form: &str) -> Reply {
+    let posted = post_form(app, name, form).await;
+    assert_eq!(posted.status(), 303);
+    let path = posted.headers()["location"].to_str().unwrap().to_owned();
+    assert!(path.starts_with(&format!("/api/oauth/{name}/callback?")), "{path}");
+    assert_eq!(posted.headers()["cache-control"], "no-store");
+    callback(browser, &path).await
+}
+
+/// The cookie of a sign-in that a browser has begun.
+pub(crate) fn attempt_cookie(browser: &Client) -> (String, String) {
+    let mut all = browser.cookies("sign_in_attempt_");
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
 /// Comes back, whatever becomes of it.
 pub(crate) async fn callback(browser: &Client, path: &str) -> Reply {
     browser.try_send(reqwest::Method::GET, path, None, &[]).await.unwrap()
