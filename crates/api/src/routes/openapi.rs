@@ -222,7 +222,7 @@ fn problems_of(operation: &Value, row: &Row) -> Vec<Code> {
     if row.access.is_signed_in() {
         codes.extend([Code::Unauthenticated, Code::AccountChanged]);
     }
-    if row.is_unsafe() {
+    if row.is_unsafe() && !row.from_other_sites {
         codes.push(Code::CsrfFailed);
     }
     if row.path.contains('{') {

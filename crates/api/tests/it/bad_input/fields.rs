@@ -23,7 +23,7 @@ pub(super) const WITHOUT_BODY: [(Method, &str); 12] = [
 ];
 
 /// Those whose bodies hold more than texts; they are tried in modules of their own.
-pub(super) const APART: [(Method, &str); 13] = [
+pub(super) const APART: [(Method, &str); 14] = [
     (Method::PUT, "/api/admin/reward-rules/"),
     (Method::POST, "/api/admin/webhooks/"),
     (Method::PATCH, "/api/admin/webhooks/{id}/"),
@@ -36,6 +36,7 @@ pub(super) const APART: [(Method, &str); 13] = [
     (Method::PUT, "/api/me/leaderboard/"),
     (Method::PATCH, "/api/profile/"),
     (Method::PUT, "/api/profile/avatar/"),
+    (Method::POST, "/api/oauth/{provider}/callback/"),
     (Method::POST, "/api/rewards/redeem/"),
 ];
 

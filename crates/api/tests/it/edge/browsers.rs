@@ -8,7 +8,9 @@ use super::{Edge, ORIGIN};
 fn unsafe_routes() -> Vec<(Method, String)> {
     let rows: Vec<_> = routes::table().into_iter().filter(|row| !row.method.is_safe()).collect();
     assert!(rows.iter().all(routes::Row::is_unsafe) && rows.len() > 5);
-    rows.iter().map(|row| (row.method.as_str().parse().unwrap(), row.path.replace("{id}", "x"))).collect()
+    // But for the form of a provider's page, which changes nothing.
+    let rows = rows.iter().filter(|row| !row.from_other_sites);
+    rows.map(|row| (row.method.as_str().parse().unwrap(), row.path.replace("{id}", "x"))).collect()
 }
 
 #[tokio::test]
