@@ -22,6 +22,7 @@ fn settings_in_code() -> BTreeSet<String> {
         "crates/domain/src/config.rs",
         "crates/domain/src/config/keys.rs",
         "crates/domain/src/config/lifetimes.rs",
+        "crates/domain/src/config/limits.rs",
         "crates/worker/src/config.rs",
         "crates/worker/src/mailer/config.rs",
     ];

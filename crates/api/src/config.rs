@@ -153,7 +153,7 @@ impl Config {
     pub fn list(mut settings: Settings) -> Result<String, ConfigError> {
         let config = Self::collect(&mut settings);
         let list = settings.list();
-        settings.finish(|| config.map(|_| list))
+        settings.finish(|| config.map(|config| format!("{list}\n{}", config.common.limits)))
     }
 
     fn collect(settings: &mut Settings) -> Option<Self> {

@@ -5,6 +5,7 @@
 
 mod keys;
 mod lifetimes;
+pub mod limits;
 mod reader;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::referrals::{Disposable, Limits};
 use crate::webhooks::Targets;
 pub use keys::{Keys, SealingKeys, SigningKey};
 pub use lifetimes::Lifetimes;
+pub use limits::{LimitTable, MailLimits};
 pub use reader::{ConfigError, HumanDuration, Settings};
 
 /// Where a process runs.
@@ -238,6 +240,10 @@ pub struct Common {
     pub lifetimes: Lifetimes,
     /// `SUPPORT_URL`: where people find help, in mails and pages.
     pub support_url: Option<SupportUrl>,
+    /// `LIMITS_FILE`: the rate limits.
+    pub limits: LimitTable,
+    /// Those of `LIMITS_FILE` that mails are sent by.
+    pub mail_limits: MailLimits,
     /// `REFERRAL_QUALIFIES_ON`, `REFERRAL_HOLD` and what referrals are judged by.
     pub referrals: ReferralPolicy,
     /// `WEBHOOK_PRIVATE_NETWORKS`: where webhooks may go besides the Internet.
@@ -267,6 +273,7 @@ impl Common {
         let lifetimes = Lifetimes::read(settings);
         let support_url =
             settings.optional("SUPPORT_URL", "an address that starts with `https://` or `mailto:`");
+        let limits = LimitTable::read(settings);
         let referrals = ReferralPolicy::read(settings);
         let webhook_targets = webhook_targets(settings, env);
         Some(Self {
@@ -281,6 +288,8 @@ impl Common {
             keys: keys?,
             lifetimes: lifetimes?,
             support_url,
+            mail_limits: limits.as_ref()?.mails(),
+            limits: limits?,
             referrals: referrals?,
             webhook_targets: webhook_targets?,
         })
