@@ -203,9 +203,12 @@ async fn p5_the_settings_are_printed_on_demand_and_no_secret_with_them() {
     let mut settings = production();
     let file = directory.path().join("secret");
     std::fs::write(&file, format!("{}\n", SECRETS[6])).unwrap();
+    let limits = directory.path().join("limits");
+    std::fs::write(&limits, "export-account 7/1h\n").unwrap();
     settings
         .set("PRIVACY_KEY", "")
         .set("PRIVACY_KEY_FILE", file.to_str().unwrap())
+        .set("LIMITS_FILE", limits.to_str().unwrap())
         .set("OIDC_PROVIDERS", "acme")
         .set("OIDC_ACME_ISSUER", "https://id.acme.example")
         .set("OIDC_ACME_CLIENT_ID", "trellis")
@@ -228,7 +231,10 @@ async fn p5_the_settings_are_printed_on_demand_and_no_secret_with_them() {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
         }
         assert!(text.contains("REFERRAL_HOLD=0 # the default"), "{text}");
-        printed.extend(text.lines().map(|line| line.split('=').next().unwrap().to_owned()));
+        let (list, limits) = text.split_once("\n\n").unwrap();
+        assert!(limits.contains("\nlogin-account            10/15m    #"), "{limits}");
+        assert!(limits.contains("\nexport-account           7/1h      #"), "{limits}");
+        printed.extend(list.lines().map(|line| line.split('=').next().unwrap().to_owned()));
         // What is wrong is reported instead, as ever.
         let mut wrong = settings.clone();
         wrong.set("PUBLIC_URL", "");
@@ -239,6 +245,18 @@ async fn p5_the_settings_are_printed_on_demand_and_no_secret_with_them() {
             "{}",
             said(&output)
         );
+    }
+    // Nothing starts with a mistake in the table of limits, and each is named.
+    std::fs::write(&limits, "export-account 7/1h\nexport-acount 7/1h\nlogin-account 10/16m\n").unwrap();
+    for (program, command) in PROGRAMS {
+        let output = program.run(&[command], &settings, directory.path()).await;
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        for problem in [
+            "LIMITS_FILE, line 2: there is no limit `export-acount`; did you mean `export-account`?",
+            "LIMITS_FILE, line 3: `login-account` wants a window from 1s to 15m",
+        ] {
+            assert!(said(&output).contains(problem), "{}", said(&output));
+        }
     }
     // All that there is: one program or the other reads it. RUST_LOG is read by the library that logs.
     let example =

@@ -98,6 +98,7 @@ impl State {
         let redis = Redis::new(&common.redis_url, REDIS_CONNECTIONS)?;
         let limits = Limits::new(
             config.rate_limits,
+            common.limits.clone(),
             redis.clone(),
             &common.redis_prefix,
             common.keys.privacy.clone(),

@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
+use domain::config::LimitTable;
+use domain::config::limits::Rate;
 use domain::redis::Redis;
 use domain::token::{Key, hex};
 
@@ -43,13 +45,19 @@ const NETWORK_DIGITS: usize = 12;
 #[derive(Clone, Copy, Debug)]
 struct Ask {
     policy: &'static Policy,
+    rate: Rate,
     /// Keyed hash of what it counts by.
     blinded: [u8; 32],
 }
 
 impl Ask {
+    #[cfg(test)]
+    fn of_default(policy: &'static Policy, key: u8) -> Self {
+        Self { policy, rate: LimitTable::default().rate(policy.limit), blinded: [key; 32] }
+    }
+
     fn key(&self, prefix: &str) -> String {
-        let mut key = format!("{prefix}:limit:v1:{}:", self.policy.name);
+        let mut key = format!("{prefix}:limit:v1:{}:", self.policy.name());
         for byte in self.blinded.iter().take(16) {
             // Writing into a string does not fail.
             let _ = write!(key, "{byte:02x}");
@@ -65,6 +73,7 @@ pub struct Limits(Arc<Inner>);
 struct Inner {
     /// `RATE_LIMITS=off`: everything is allowed.
     on: bool,
+    table: LimitTable,
     redis: Redis,
     prefix: String,
     privacy: Key,
@@ -73,11 +82,11 @@ struct Inner {
 
 impl Limits {
     /// Limits that are counted in `redis`, or by this process as one of `replicas` while that is down.
-    pub fn new(on: bool, redis: Redis, prefix: &str, privacy: Key, replicas: u32) -> Self {
+    pub fn new(on: bool, table: LimitTable, redis: Redis, prefix: &str, privacy: Key, replicas: u32) -> Self {
         let local = Local::new(replicas);
         // Here from the start: an alarm on its increase needs the zero before it.
         metrics::counter!("credential_stuffing_total").increment(0);
-        Self(Arc::new(Inner { on, redis, prefix: prefix.to_owned(), privacy, local }))
+        Self(Arc::new(Inner { on, table, redis, prefix: prefix.to_owned(), privacy, local }))
     }
 
     async fn take(&self, asks: &[Ask]) -> Decision {
@@ -95,8 +104,8 @@ impl Limits {
         };
         if !decision.allowed {
             for (ask, _) in decision.levels.iter().filter(|(_, level)| !level.wait.is_zero()) {
-                metrics::counter!("rate_limit_refused_total", "policy" => ask.policy.name).increment(1);
-                tracing::info!(policy = ask.policy.name, "a limit turned a request away");
+                metrics::counter!("rate_limit_refused_total", "policy" => ask.policy.name()).increment(1);
+                tracing::info!(policy = ask.policy.name(), "a limit turned a request away");
             }
         }
         decision
@@ -136,11 +145,15 @@ impl Limits {
         let blinded = match policy.by {
             By::Address => {
                 let prefix = client_ip::prefix(ip).to_string();
-                privacy.mac(&[b"limit", policy.name.as_bytes(), prefix.as_bytes()])
+                privacy.mac(&[b"limit", policy.name().as_bytes(), prefix.as_bytes()])
             }
-            By::Subject => privacy.mac(&[b"limit", policy.name.as_bytes(), subject.as_bytes()]),
+            By::SubjectAndAddress => {
+                let prefix = client_ip::prefix(ip).to_string();
+                privacy.mac(&[b"limit", policy.name().as_bytes(), prefix.as_bytes(), subject.as_bytes()])
+            }
+            By::Subject => privacy.mac(&[b"limit", policy.name().as_bytes(), subject.as_bytes()]),
         };
-        Ask { policy, blinded }
+        Ask { policy, rate: self.0.table.rate(policy.limit), blinded }
     }
 }
 
@@ -184,7 +197,8 @@ impl Throttle {
         let limits = &self.state.limits;
         let counting = self.context.policies.get().iter();
         for policy in counting.filter(|policy| policy.counts == Counts::FailedAccounts) {
-            let member = limits.0.privacy.mac(&[b"limit member", policy.name.as_bytes(), subject.as_bytes()]);
+            let member =
+                limits.0.privacy.mac(&[b"limit member", policy.name().as_bytes(), subject.as_bytes()]);
             if limits.charge(limits.ask(policy, self.ip, subject), member).await {
                 metrics::counter!("credential_stuffing_total").increment(1);
                 let network = hex(&client_ip::blinded_prefix(self.ip, &limits.0.privacy));

@@ -247,11 +247,12 @@ pub fn table() -> Vec<Row> {
         Row::new(get.clone(), "/api/me/factors/", User, me_factors::get),
         Row::new(post.clone(), "/api/me/factors/totp/", User, me_factors::enrol)
             .limited(policy::PASSWORD_CHECK),
-        Row::new(delete.clone(), "/api/me/factors/totp/", User, me_factors::remove).limited(policy::FACTOR),
+        Row::new(delete.clone(), "/api/me/factors/totp/", User, me_factors::remove)
+            .limited(policy::FACTOR_FROM_KNOWN),
         Row::new(post.clone(), "/api/me/factors/totp/confirm/", User, me_factors::confirm)
             .limited(policy::FACTOR),
         Row::new(post.clone(), "/api/me/factors/recovery-codes/", User, me_factors::renew_codes)
-            .limited(policy::FACTOR),
+            .limited(policy::FACTOR_FROM_KNOWN),
         Row::new(get.clone(), "/api/me/identities/", User, me_identities::get),
         Row::new(post.clone(), "/api/me/identities/{identity}/", User, me_identities::post),
         Row::new(delete.clone(), "/api/me/identities/{identity}/", User, me_identities::delete),

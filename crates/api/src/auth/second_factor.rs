@@ -13,8 +13,9 @@ use domain::token::Key;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::signed;
+use super::{Caller, signed};
 use crate::app::State;
+use crate::limits::{Decision, Throttle, policy};
 use crate::problem::{self, Problem};
 
 /// How long somebody has to type a code.
@@ -69,16 +70,33 @@ pub fn required(state: &State, checked: &Credentials) -> Problem {
         .member("factors", json!(["totp", "recovery_code"]))
 }
 
-/// What the tries of an account are counted by. Whoever guesses uses up what strangers have, and not what a browser has
-/// that its owner signed in with before; and guesses at six digits keep nobody from using a recovery code.
-pub fn counted_by(state: &State, request: &HttpRequest, checked: &Credentials, code: &Code) -> String {
-    let kind = match code {
-        Code::Totp(_) => "totp",
-        Code::Recovery(_) => "recovery",
-    };
+/// Counts a code that is sent to finish a sign-in, or refuses it with 429. Guesses with a known password use up what unknown
+/// browsers have, not what a browser has in which the owner signed in before, nor recovery codes from other networks.
+pub async fn admit(
+    state: &State,
+    request: &HttpRequest,
+    throttle: &Throttle,
+    checked: &Credentials,
+    code: &Code,
+) -> Result<Decision, Problem> {
+    let account = checked.user_id.simple().to_string();
     let device = state.browser.device(request.headers()).filter(|device| device.is_known_for(checked));
-    let whose = device.map_or_else(|| checked.user_id.simple().to_string(), |device| device.subject());
-    format!("{whose}:{kind}")
+    let (policies, subject) = match (code, device) {
+        (Code::Recovery(_), _) => (policy::RECOVERY, account),
+        (Code::Totp(_), Some(device)) => (policy::FACTOR_FROM_KNOWN, device.subject()),
+        (Code::Totp(_), None) => (policy::FACTOR, account),
+    };
+    throttle.tell(throttle.check_by(policies, &subject).await)
+}
+
+/// Counts a code that a signed-in user sends, or refuses it with 429. By session: a session of an account with a second
+/// factor began with a code, or with setting the factor up.
+pub async fn admit_in_session(throttle: &Throttle, caller: Caller, code: &Code) -> Result<Decision, Problem> {
+    let (policies, subject) = match code {
+        Code::Recovery(_) => (policy::RECOVERY, caller.user_id.simple().to_string()),
+        Code::Totp(_) => (policy::FACTOR_FROM_KNOWN, format!("session:{}", caller.session_id.simple())),
+    };
+    throttle.tell(throttle.check_by(policies, &subject).await)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
+use domain::config::limits::Rate;
 
 use super::Ask;
-use super::policy::Policy;
 use crate::problem::{Code, Problem};
 
 /// How one limit stands.
@@ -41,7 +41,7 @@ impl Decision {
     /// The refusal.
     pub(super) fn refusal(&self) -> Problem {
         let refused = self.levels.iter().filter(|(_, level)| !level.wait.is_zero());
-        let names: Vec<_> = refused.clone().map(|(ask, _)| ask.policy.name).collect();
+        let names: Vec<_> = refused.clone().map(|(ask, _)| ask.policy.name()).collect();
         let wait = refused.map(|(_, level)| level.wait).max().unwrap_or_default();
         Problem::new(Code::RateLimited).retry_after(wait).member("violated-policies", names.into())
     }
@@ -50,13 +50,13 @@ impl Decision {
     pub(crate) fn headers(&self) -> Option<(HeaderValue, HeaderValue)> {
         let (mut policies, mut limits) = (String::new(), String::new());
         for (ask, level) in &self.levels {
-            let policy = ask.policy;
+            let (name, rate) = (ask.policy.name(), ask.rate);
             let separator = if policies.is_empty() { "" } else { ", " };
-            let window = policy.window.as_secs();
-            let (left, seconds) = (left(policy, *level), seconds(level.whole_in));
+            let window = rate.window.as_secs();
+            let (left, seconds) = (left(rate, *level), seconds(level.whole_in));
             // Writing into a string does not fail.
-            let _ = write!(policies, "{separator}\"{}\";q={};w={window}", policy.name, policy.quota);
-            let _ = write!(limits, "{separator}\"{}\";r={left};t={seconds}", policy.name);
+            let _ = write!(policies, "{separator}\"{name}\";q={};w={window}", rate.quota);
+            let _ = write!(limits, "{separator}\"{name}\";r={left};t={seconds}");
         }
         if policies.is_empty() {
             return None;
@@ -66,9 +66,9 @@ impl Decision {
 }
 
 /// How many requests are left now.
-fn left(policy: &Policy, level: Level) -> u64 {
-    let interval = policy.interval_ms(1).max(1);
-    let window = interval * u64::from(policy.quota);
+fn left(rate: Rate, level: Level) -> u64 {
+    let interval = rate.interval_ms(1).max(1);
+    let window = interval * u64::from(rate.quota);
     let owed = u64::try_from(level.whole_in.as_millis()).unwrap_or(u64::MAX);
     window.saturating_sub(owed) / interval
 }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn headers_tell_each_policy_and_what_is_left() {
-        let asks = [0, 1].map(|index| Ask { policy: &LOGIN[index], blinded: [0; 32] });
+        let asks = [0, 1].map(|index| Ask::of_default(&LOGIN[index], 0));
         let levels = vec![
             Level { wait: Duration::ZERO, whole_in: Duration::from_millis(89_001) },
             Level { wait: Duration::ZERO, whole_in: Duration::from_secs(3) },
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_limit_and_the_wait() {
-        let asks = [0, 1].map(|index| Ask { policy: &LOGIN[index], blinded: [0; 32] });
+        let asks = [0, 1].map(|index| Ask::of_default(&LOGIN[index], 0));
         let levels = vec![
             Level { wait: Duration::from_millis(1_001), whole_in: Duration::from_secs(900) },
             Level { wait: Duration::ZERO, whole_in: Duration::ZERO },

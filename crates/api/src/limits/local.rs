@@ -53,7 +53,7 @@ impl Local {
     /// fall on one slot the later displaces the earlier, which can only make the limit stricter.
     pub(super) fn charge(&self, ask: &Ask, member: [u8; 32]) -> bool {
         let seconds = self.now() / 1_000;
-        let until = seconds + ask.policy.window.as_secs();
+        let until = seconds + ask.rate.window.as_secs();
         let [high, low, a, b, c, d, ..] = member;
         let part = u64::from(u32::from_be_bytes([a, b, c, d]));
         let members = self.members.get_or_init(zeros);
@@ -74,7 +74,7 @@ impl Local {
     /// Gives one request of each back.
     pub(super) fn give_back(&self, asks: &[Ask]) {
         for ask in asks {
-            let interval = ask.policy.interval_ms(self.replicas);
+            let interval = ask.rate.interval_ms(self.replicas);
             let less = |whole: u64| Some(whole.saturating_sub(interval));
             let _changed = self.slot(ask).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
@@ -89,16 +89,16 @@ impl Local {
 
     /// Whether one would fit.
     fn look(&self, ask: &Ask, now: u64) -> (bool, Level) {
-        let interval = ask.policy.interval_ms(self.replicas);
-        let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+        let interval = ask.rate.interval_ms(self.replicas);
+        let window = u64::try_from(ask.rate.window.as_millis()).unwrap_or(u64::MAX);
         let whole = self.slot(ask).load(Ordering::Relaxed).max(now);
         let wait = Duration::from_millis((whole + interval).saturating_sub(now + window));
         (wait.is_zero(), Level { wait, whole_in: Duration::from_millis(whole - now) })
     }
 
     fn fill(&self, ask: &Ask, now: u64) -> (bool, Level) {
-        let interval = ask.policy.interval_ms(self.replicas);
-        let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+        let interval = ask.rate.interval_ms(self.replicas);
+        let window = u64::try_from(ask.rate.window.as_millis()).unwrap_or(u64::MAX);
         let more = |whole: u64| Some(whole.max(now) + interval).filter(|next| *next <= now + window);
         match self.slot(ask).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
             Ok(before) => {
@@ -134,7 +134,7 @@ mod tests {
     use crate::limits::policy::{LOGIN, STUFFING};
 
     fn ask(policy: usize, key: u8) -> Ask {
-        Ask { policy: &LOGIN[policy], blinded: [key; 32] }
+        Ask::of_default(&LOGIN[policy], key)
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         let member = |index: u8| [index; 32];
         for (replicas, quota) in [(1, 30), (3, 10)] {
             let local = Local::new(replicas);
-            let ask = Ask { policy: &STUFFING, blinded: [1; 32] };
+            let ask = Ask::of_default(&STUFFING, 1);
             for index in 0..quota {
                 assert!(local.take(&[ask]).0, "asking costs nothing");
                 assert_eq!(local.charge(&ask, member(index)), index + 1 == quota, "{index} of {quota}");
@@ -161,7 +161,7 @@ mod tests {
             let (allowed, levels) = local.take(&[ask]);
             assert!(!allowed && !levels[0].wait.is_zero());
             assert!(!local.charge(&ask, member(200)), "it is used up already");
-            assert!(local.take(&[Ask { policy: &STUFFING, blinded: [2; 32] }]).0, "another network");
+            assert!(local.take(&[Ask::of_default(&STUFFING, 2)]).0, "another network");
         }
     }
 

@@ -91,9 +91,9 @@ pub(super) async fn charge(
     member: &[u8],
 ) -> Result<bool, Unavailable> {
     let mut call = CHARGE.prepare_invoke();
-    let window = u64::try_from(ask.policy.window.as_millis()).unwrap_or(u64::MAX);
+    let window = u64::try_from(ask.rate.window.as_millis()).unwrap_or(u64::MAX);
     call.key(ask.key(prefix)).key(format!("{}:members", ask.key(prefix)));
-    call.arg(ask.policy.interval_ms(1)).arg(ask.policy.quota).arg(member).arg(window);
+    call.arg(ask.rate.interval_ms(1)).arg(ask.rate.quota).arg(member).arg(window);
     run::<u8>(redis, &call).await.map(|crossed| crossed == 1)
 }
 
@@ -106,7 +106,7 @@ pub(super) async fn take(
     let mut call = TAKE.prepare_invoke();
     for ask in asks {
         let cost = u8::from(ask.policy.counts == Counts::Requests);
-        call.key(ask.key(prefix)).arg(ask.policy.interval_ms(1)).arg(ask.policy.quota).arg(cost);
+        call.key(ask.key(prefix)).arg(ask.rate.interval_ms(1)).arg(ask.rate.quota).arg(cost);
     }
     let mut answer = run::<Vec<u64>>(redis, &call).await?.into_iter();
     let allowed = answer.next() == Some(1);
@@ -118,7 +118,7 @@ pub(super) async fn take(
 pub(super) async fn give_back(redis: &Redis, prefix: &str, asks: &[Ask]) -> Result<(), Unavailable> {
     let mut call = GIVE_BACK.prepare_invoke();
     for ask in asks {
-        call.key(ask.key(prefix)).arg(ask.policy.interval_ms(1));
+        call.key(ask.key(prefix)).arg(ask.rate.interval_ms(1));
     }
     run::<u8>(redis, &call).await.map(|_| ())
 }

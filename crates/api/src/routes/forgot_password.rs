@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::app::Shared;
 use crate::body::Fields;
 use crate::limits::Throttle;
+use crate::limits::policy::FORGOT_PASSWORD_SUBJECT;
 use crate::middleware::RequestId;
 use crate::problem::Problem;
 
@@ -29,7 +30,8 @@ pub(super) struct Body {
 /// Ask for a new password
 ///
 /// Mails a link, good for an hour (`RESET_LINK_LIFETIME`), if the address has an account. The answer does not tell. A request
-/// that comes while a link is good sends the same link again. At most three mails are sent within an hour.
+/// that comes while a link is good sends the same link again. At most three mails are sent within an hour. A network with too
+/// many requests gets 429.
 #[utoipa::path(
     post, path = "/api/forgot-password/", tag = "accounts", request_body = Body,
     responses((status = 202, description = "Noted")),
@@ -42,8 +44,9 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let email = fields.parse("email", Email::parse);
     let email = fields.finish(email)?;
-    // Nobody's mailbox is flooded, and nobody learns that a limit was met.
-    if throttle.check(email.as_str()).await.is_allowed() {
+    // The network's limit says nothing about an address, so its refusal is an open one.
+    throttle.admit("").await?;
+    if throttle.check_by(FORGOT_PASSWORD_SUBJECT, email.as_str()).await.is_allowed() {
         let lifetime = state.config.common.lifetimes.reset_link;
         recovery::request(&state.pool, state.clock.now(), lifetime, &email, Some(id.to_string())).await?;
         state.wake.wake();

@@ -58,8 +58,7 @@ pub(super) async fn post(
     let checked = accounts::credentials_of(&state.pool, challenge.user_id).await?;
     let checked = checked.filter(|found| found.session_epoch == challenge.session_epoch).ok_or_else(over)?;
 
-    let subject = second_factor::counted_by(&state, &request, &checked, &code);
-    let pass = throttle.admit(&subject).await?;
+    let pass = second_factor::admit(&state, &request, &throttle, &checked, &code).await?;
     let now = state.clock.now();
     let proved = factors::prove(&state.pool, now, &state.keys().factor, &checked, &code, &trace).await;
     match proved {

@@ -4,7 +4,7 @@
 //! owner out or to let somebody in. An account without a password has nothing to type; there, having signed in within the
 //! last ten minutes counts, which took whatever that account signs in with.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use domain::accounts::{self, Credentials};
 use domain::factors::{self, Code as FactorCode, RecoveryCode, TotpCode};
@@ -217,15 +217,13 @@ pub(super) async fn confirm(
 )]
 pub(super) async fn renew_codes(
     state: Shared,
-    request: HttpRequest,
     Traced(trace): Traced,
     caller: Caller,
     throttle: Throttle,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
-    let subject = second_factor::counted_by(&state, &request, &checked, &code);
-    let pass = throttle.admit(&subject).await?;
+    let pass = second_factor::admit_in_session(&throttle, caller, &code).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     let codes = factors::renew_codes(&state.pool, now, keys, &checked, &code, &trace).await?;
     throttle.give_back(pass).await;
@@ -249,15 +247,13 @@ pub(super) async fn renew_codes(
 )]
 pub(super) async fn remove(
     state: Shared,
-    request: HttpRequest,
     Traced(trace): Traced,
     caller: Caller,
     throttle: Throttle,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (checked, code) = prove_change(&state, &throttle, caller, fields).await?;
-    let subject = second_factor::counted_by(&state, &request, &checked, &code);
-    let pass = throttle.admit(&subject).await?;
+    let pass = second_factor::admit_in_session(&throttle, caller, &code).await?;
     let (now, keys) = (state.clock.now(), &state.keys().factor);
     factors::remove_totp(&state.pool, now, keys, &checked, &code, &trace).await?;
     throttle.give_back(pass).await;

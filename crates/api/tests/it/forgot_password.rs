@@ -181,26 +181,64 @@ async fn r8_an_address_is_mailed_three_links_an_hour_at_most_whoever_asks() {
     reset_token(&app, "ada").await;
 }
 
+/// cases/accounts 5
 #[tokio::test(flavor = "multi_thread")]
-async fn r8_one_client_has_ten_mails_an_hour_sent_at_most_and_is_told_nothing() {
+async fn r8_a_network_is_told_of_its_limit_and_a_carrier_fits_it() {
     let mut app = TestApp::api_with(|settings| {
         settings.set("RATE_LIMITS", "on");
     })
     .await;
-    let names: Vec<String> = (0..14).map(|index| format!("user-{index}")).collect();
+    let names: Vec<String> = (0..12).map(|index| format!("user-{index}")).collect();
     for name in &names {
         app.register(name, None).await.expect(201);
+        forgot(&app, &format!("{name}@example.org")).await.expect(202);
     }
-    let mut replies = Vec::new();
-    for name in &names {
-        replies.push((name.as_str(), forgot(&app, &format!("{name}@example.org")).await));
-    }
-    assert_alike(&replies).expect(202);
     app.start_worker();
     app.jobs_done().await;
-    let sent: usize =
-        names.iter().map(|name| tokens(&app, &format!("{name}@example.org"), RESET).len()).sum();
-    assert_eq!(sent, 10);
+    for name in &names {
+        assert_eq!(tokens(&app, &format!("{name}@example.org"), RESET).len(), 1, "{name}");
+    }
+    for index in 12..100 {
+        forgot(&app, &format!("nobody-{index}@example.org")).await.expect(202);
+    }
+    // With an account or without, the refusal is one of the network.
+    let mut refused = Vec::new();
+    while refused.len() < 2 {
+        let address = ["user-0@example.org", "nobody@example.org"][refused.len()];
+        let reply = forgot(&app, address).await;
+        if reply.status == 429 {
+            assert_eq!(reply.code(), "rate_limited");
+            let wait: u32 = reply.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=36).contains(&wait), "{wait}");
+            refused.push(reply);
+        }
+    }
+    for reply in &refused {
+        assert_eq!(reply.json()["violated-policies"], json!(["forgot-password-address"]));
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"forgot-password-address\";q=100;w=3600"));
+    }
+}
+
+/// The limit of an address is silent, with an account or without: else it would tell what others asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn r8_the_limit_of_an_address_is_silent() {
+    let mut app = TestApp::api_with(|settings| {
+        settings.set("RATE_LIMITS", "on");
+    })
+    .await;
+    app.register("ada", None).await.expect(201);
+    for _ in 0..6 {
+        let known = forgot(&app, "ada@example.org").await;
+        let unknown = forgot(&app, "nobody@example.org").await;
+        for reply in [&known, &unknown] {
+            assert_eq!((reply.status, reply.text().as_str()), (202, ""));
+            assert_eq!(reply.header("ratelimit-policy"), Some("\"forgot-password-address\";q=100;w=3600"));
+        }
+    }
+    app.start_worker();
+    app.jobs_done().await;
+    let sent = tokens(&app, "ada@example.org", RESET).len();
+    assert!((1..=3).contains(&sent), "{sent} mails");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,7 +200,9 @@ impl LimitTable {
 
     /// Reads `LIMITS_FILE`; what is wrong stays in `settings`, by line.
     pub(super) fn read(settings: &mut Settings) -> Option<Self> {
-        let Some(path) = settings.optional::<PathBuf>(SETTING, "a file") else { return Some(Self::default()) };
+        let Some(path) = settings.optional::<PathBuf>(SETTING, "a file") else {
+            return Some(Self::default());
+        };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
@@ -346,7 +348,11 @@ mod tests {
             assert_eq!(LimitTable::parse(&table.to_string()).unwrap(), table);
         }
         let printed = LimitTable::default().to_string();
-        assert!(printed.contains("login-account            10/15m    # sign-ins by the name that was typed (default)"));
+        assert!(
+            printed.contains(
+                "login-account            10/15m    # sign-ins by the name that was typed (default)"
+            )
+        );
         assert_eq!(printed.lines().count(), DEFINITIONS.len() + 1);
         assert!(printed.lines().skip(1).all(|line| line.ends_with("(default)")), "{printed}");
     }

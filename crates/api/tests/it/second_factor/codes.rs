@@ -189,3 +189,57 @@ async fn s5_whoever_is_signed_in_guesses_no_more_often_and_right_codes_are_not_c
     assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429]);
     assert_eq!(count_events(&app, "factor_failed", "unknown").await, 5);
 }
+
+/// cases/accounts 26
+#[tokio::test(flavor = "multi_thread")]
+async fn s5_a_day_of_guesses_keeps_no_owner_out() {
+    // Redis counts by its own clock: the limit of minutes is widened, so that the one of the day is met.
+    let file = std::env::temp_dir().join(format!("trellis-limits-{}", std::process::id()));
+    std::fs::write(&file, "factor-account 100/5m\n").unwrap();
+    let app = TestApp::api_with(|settings| {
+        settings.set("RATE_LIMITS", "on").set("TRUSTED_PROXIES", "127.0.0.0/8");
+        settings.set("LIMITS_FILE", file.to_str().unwrap());
+    })
+    .await;
+    std::fs::remove_file(&file).unwrap();
+    let ada = Owner::new(&app, "ada").await;
+    let wrong = ada.authenticator.wrong_code(&app);
+    let eve = from(&app, &app.base(), 1);
+    let challenge_of_eve = challenge(&eve, "ada").await;
+    let mut curve = Vec::new();
+    for _ in 0..22 {
+        curve.push(second_half(&eve, &challenge_of_eve, &wrong).await.status);
+    }
+    assert_eq!(curve, [&[401; 20][..], &[429; 2]].concat());
+    let mut codes = Vec::new();
+    for _ in 0..12 {
+        codes.push(second_half(&eve, &challenge_of_eve, "000000-000000-000000-000000").await.status);
+    }
+    assert_eq!(codes, [&[401; 10][..], &[429; 2]].concat());
+
+    // In a session, even in a browser that is not known.
+    let known = ada.client.cookie("device").unwrap().value;
+    ada.client.set_cookie("device", "x");
+    ada.client.post(RECOVERY_CODES, with_code(&ada.authenticator.next_code(&app))).await.expect(200);
+    // In a known browser.
+    let browser = from(&app, &app.base(), 2);
+    browser.set_cookie("device", &known);
+    let reply = second_half(&browser, &challenge(&browser, "ada").await, &ada.authenticator.next_code(&app));
+    let policies = reply.await.expect(200).header("ratelimit-policy").unwrap().to_owned();
+    assert_eq!(policies, "\"factor-browser\";q=5;w=300, \"factor-browser-day\";q=20;w=86400");
+}
+
+/// cases/accounts 26
+#[tokio::test(flavor = "multi_thread")]
+async fn s5_wrong_recovery_codes_elsewhere_keep_no_owner_out() {
+    let app = limited().await;
+    let ada = Owner::new(&app, "ada").await;
+    let eve = from(&app, &app.base(), 1);
+    let challenge_of_eve = challenge(&eve, "ada").await;
+    for status in [&[401; 10][..], &[429; 2]].concat() {
+        second_half(&eve, &challenge_of_eve, "000000-000000-000000-000000").await.expect(status);
+    }
+    let elsewhere = from(&app, &app.base(), 2);
+    let challenge = challenge(&elsewhere, "ada").await;
+    second_half(&elsewhere, &challenge, &ada.recovery_codes[0]).await.expect(200);
+}
