@@ -51,6 +51,7 @@ const TABLES: &[(&str, Class)] = &[
     ("referrals", Class::Harmless),
     ("reward_decisions", Class::Harmless),
     ("reward_rule_sets", Class::Harmless),
+    ("reward_tallies", Class::Harmless),
     ("rewards", Class::Harmless),
     ("security_events", Class::Harmless),
     ("users", Class::Harmless),
