@@ -47,9 +47,23 @@ pub struct Stored(Kind);
 #[derive(Clone)]
 enum Kind {
     Argon2(Phc),
-    Bcrypt { hash: String, prehash: Prehash },
-    Pbkdf2 { algorithm: pbkdf2::Algorithm, iterations: NonZeroU32, salt: Vec<u8>, hash: Vec<u8> },
-    Scrypt { params: scrypt::Params, salt: Vec<u8>, hash: Vec<u8> },
+    /// Under Django's name: rewritten even where it is strong enough.
+    DjangoArgon2(Phc),
+    Bcrypt {
+        hash: String,
+        prehash: Prehash,
+    },
+    Pbkdf2 {
+        algorithm: pbkdf2::Algorithm,
+        iterations: NonZeroU32,
+        salt: Vec<u8>,
+        hash: Vec<u8>,
+    },
+    Scrypt {
+        params: scrypt::Params,
+        salt: Vec<u8>,
+        hash: Vec<u8>,
+    },
 }
 
 /// What bcrypt is given.
@@ -86,7 +100,7 @@ impl Stored {
     /// Reads a stored hash. `wanted` is what new hashes cost: as much is always allowed.
     pub fn parse(text: &str, wanted: Argon2Params) -> Result<Self, HashError> {
         let kind = if let Some(rest) = text.strip_prefix("argon2$") {
-            Kind::Argon2(Phc::parse(&format!("${rest}"), wanted)?)
+            Kind::DjangoArgon2(Phc::parse(&format!("${rest}"), wanted)?)
         } else if text.starts_with("$argon2") {
             Kind::Argon2(Phc::parse(text, wanted)?)
         } else if let Some(rest) = text.strip_prefix("bcrypt_sha256$") {
@@ -136,7 +150,7 @@ impl Stored {
 
     pub(super) fn verify(&self, password: &[u8], memory: &mut Vec<Block>) -> Result<bool, HashError> {
         match &self.0 {
-            Kind::Argon2(phc) => phc.verify(password, memory),
+            Kind::Argon2(phc) | Kind::DjangoArgon2(phc) => phc.verify(password, memory),
             Kind::Bcrypt { hash, prehash } => {
                 let ok = match prehash {
                     Prehash::None => bcrypt::verify(password, hash),
@@ -159,7 +173,7 @@ impl Stored {
     pub(super) fn is_weaker_than(&self, wanted: Argon2Params) -> bool {
         match &self.0 {
             Kind::Argon2(phc) => phc.is_weaker_than(wanted),
-            Kind::Bcrypt { .. } | Kind::Pbkdf2 { .. } | Kind::Scrypt { .. } => true,
+            Kind::DjangoArgon2(_) | Kind::Bcrypt { .. } | Kind::Pbkdf2 { .. } | Kind::Scrypt { .. } => true,
         }
     }
 }

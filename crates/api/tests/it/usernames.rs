@@ -33,6 +33,15 @@ async fn leads(client: &Client, from: &str, to: &str) {
     .await;
 }
 
+/// Waits until a path answers: that nothing was there may be remembered for a moment.
+async fn is_there(client: &Client, path: &str) {
+    within_a_second("the page is there", async || {
+        let status = client.get(path).await.status;
+        if status == 200 { Ok(()) } else { Err(format!("{path}: {status}")) }
+    })
+    .await;
+}
+
 /// Waits until nothing is there.
 async fn is_gone(client: &Client, path: &str) {
     within_a_second("nothing is there", async || {
@@ -66,7 +75,7 @@ async fn n1_a_name_leads_to_its_owner_or_nowhere() {
             ("/api/u/ada/qr.png", "/api/u/countess/qr.png"),
         ] {
             leads(reader, from, to).await;
-            reader.get(to).await.expect(200);
+            is_there(reader, to).await;
         }
         let moved = reader.get("/@ada").await.expect(301);
         // A browser that kept it would never come back to a name that its owner takes back.
@@ -88,11 +97,7 @@ async fn n1_a_name_leads_to_its_owner_or_nowhere() {
     rename(&ada, "ada").await.expect(200);
     for reader in &readers {
         leads(reader, "/@countess", "/@ada").await;
-        within_a_second("the page is back", async || {
-            let status = reader.get("/@ada").await.status;
-            if status == 200 { Ok(()) } else { Err(status.to_string()) }
-        })
-        .await;
+        is_there(reader, "/@ada").await;
     }
     // While the page is not public, nothing of it is told.
     app.database.batch_execute("UPDATE users SET blocked_at = now() WHERE username = 'ada'").await.unwrap();
