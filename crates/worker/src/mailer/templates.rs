@@ -339,7 +339,6 @@ impl Mail {
     fn letter<'a>(&'a self, frame: Frame<'a>) -> Letter<'a> {
         let mut letter = Letter {
             sender: one_line(frame.sender),
-            account_page: frame.account_page,
             support: frame.support.unwrap_or_default(),
             ..Letter::default()
         };
@@ -395,6 +394,9 @@ impl Mail {
         };
         letter.username = one_line(username);
         letter.when = at.map(moment).unwrap_or_default();
+        if at.is_some() && !letter.is_closed {
+            letter.account_page = frame.account_page;
+        }
         letter
     }
 }

@@ -45,8 +45,11 @@ fn link(path: &str) -> String {
 }
 
 fn reset() -> Mail {
-    let life = LinkLife { ends_at: at() + chrono::TimeDelta::minutes(15), written_at: at() };
-    Mail::PasswordReset { username: "ada".to_owned(), link: link("reset-password"), life }
+    Mail::PasswordReset { username: "ada".to_owned(), link: link("reset-password"), life: life() }
+}
+
+fn life() -> LinkLife {
+    LinkLife { ends_at: at() + chrono::TimeDelta::minutes(15), written_at: at() }
 }
 
 fn at() -> DateTime<Utc> {

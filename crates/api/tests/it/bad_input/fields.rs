@@ -7,14 +7,13 @@ use testkit::app::PASSWORD;
 use crate::support::OTHER_PASSWORD;
 
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
-pub(super) const WITHOUT_BODY: [(Method, &str); 12] = [
+pub(super) const WITHOUT_BODY: [(Method, &str); 11] = [
     (Method::DELETE, "/api/admin/webhooks/{id}/"),
     (Method::POST, "/api/admin/webhooks/{id}/deliveries/{delivery}/redeliver/"),
     (Method::POST, "/api/admin/webhooks/{id}/ping/"),
     (Method::POST, "/api/admin/webhooks/{id}/rotate-secret/"),
     (Method::DELETE, "/api/links/{id}/"),
     (Method::DELETE, "/api/links/{id}/thumbnail/"),
-    (Method::DELETE, "/api/me/identities/{identity}/"),
     (Method::POST, "/api/logout/"),
     (Method::DELETE, "/api/profile/avatar/"),
     (Method::DELETE, "/api/sessions/"),
@@ -224,6 +223,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             user,
             &[("password", Password, optional), ("next", OwnPath, optional)],
         ),
+        endpoint(Method::DELETE, "/api/me/identities/{identity}/", user, &[("password", Password, optional)]),
+        endpoint(Method::POST, "/api/me/export/", user, &[("password", Password, optional)]),
         reasoned("/api/admin/referrals/{id}/approve/"),
         reasoned("/api/admin/referrals/{id}/reject/"),
         reasoned("/api/admin/referrals/{id}/reverse/"),

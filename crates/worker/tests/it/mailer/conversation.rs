@@ -16,7 +16,7 @@ async fn each_mail_arrives_with_both_parts_its_link_and_its_headers() {
     let username = || "ada".to_owned();
     let cases = [
         (
-            Mail::Verification { username: username(), link: link("verify-email") },
+            Mail::Verification { username: username(), link: link("verify-email"), life: life() },
             Some(link("verify-email")),
             "Confirm",
         ),

@@ -157,7 +157,8 @@ async fn r9_a_name_that_carries_a_header_adds_none() {
     for username in
         ["ada\r\nBcc: eve@example.com\r\n\r\nHi", "ada\r\n.\r\nMAIL FROM:<a@b>", "\u{202e}<b>n\u{f6}</b>"]
     {
-        let kind = Mail::Verification { username: username.to_owned(), link: link("verify-email") };
+        let kind =
+            Mail::Verification { username: username.to_owned(), link: link("verify-email"), life: life() };
         mailer.send(Message { to: ADDRESS, kind, message_id: Uuid::now_v7() }).await.unwrap();
     }
     let mails = sink.mails();
