@@ -162,10 +162,10 @@ pub(super) async fn delete(
 ) -> Result<HttpResponse, Problem> {
     let password = fields.parse_optional("password", Password::typed);
     let password = fields.finish(password)?;
-    let id = request.match_info().get("identity").and_then(|id| Uuid::try_parse(id).ok());
-    let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
     let credentials = proof::credentials(&state, caller).await?;
     proof::check(&state, &throttle, caller, credentials, password).await?;
+    let id = request.match_info().get("identity").and_then(|id| Uuid::try_parse(id).ok());
+    let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
     identities::unlink(&state.pool, state.clock.now(), caller.user_id, id, &trace).await?;
     state.wake.wake();
     tracing::info!(user_id = %caller.user_id, "unlinked an identity");
