@@ -18,7 +18,7 @@ use crate::referrals::{Disposable, Limits};
 use crate::webhooks::Targets;
 pub use keys::{Keys, SealingKeys, SigningKey};
 pub use lifetimes::Lifetimes;
-pub use limits::{LimitTable, MailLimits};
+pub use limits::{LimitTable, MailLimits, MailRate};
 pub use reader::{ConfigError, HumanDuration, Settings};
 
 /// Where a process runs.

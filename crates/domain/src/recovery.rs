@@ -4,7 +4,7 @@
 //! the account, mints the token and removes the address from the row.
 //!
 //! Anyone may ask for any address, so asking takes nothing from the holder of the account. A request that comes while a link
-//! is good is mailed the same link again and voids none. The mails are limited to [`MAILS`] in [`WINDOW`], or in the life of a
+//! is good is mailed the same link again and voids none. The mails are limited (`mail-reset`), over its window or the life of a
 //! link where that is shorter: when a link ends, the request that it was minted for no longer counts, so that the next request
 //! is always mailed. A link also proves the mailbox, see [`accounts::prove_mailbox`].
 
@@ -16,17 +16,11 @@ use uuid::Uuid;
 
 use crate::accounts::{self, Email};
 use crate::audit::{self, Entry, Event, Trace};
-use crate::config::ReferralPolicy;
+use crate::config::{MailRate, ReferralPolicy};
 use crate::db::{self, DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
 pub use blocked::blocked_mail;
-
-/// How many links an account is mailed within [`WINDOW`] at most, no matter who asks: mailboxes are not flooded.
-const MAILS: i64 = 3;
-
-/// What [`MAILS`] is counted over, unless links live shorter.
-const WINDOW: TimeDelta = TimeDelta::hours(1);
 
 /// A link with less than this part of its life left is not mailed again: the mail may arrive too late.
 const USEFUL_PART: i32 = 4;
@@ -97,6 +91,7 @@ pub async fn reset_mail(
     pool: &Pool,
     now: DateTime<Utc>,
     key: &Key,
+    limit: MailRate,
     id: Uuid,
 ) -> Result<Option<ResetMail>, DbError> {
     let mut tx = Tx::begin(pool).await?;
@@ -113,7 +108,7 @@ pub async fn reset_mail(
     // Again under the lock: another delivery of this job may have resolved it.
     let Some(request) = store::lock_unclosed(&mut tx, id).await? else { return Ok(None) };
     let link = match &account {
-        Some(account) => resolve(&mut tx, now, key, id, account.id, &request).await?,
+        Some(account) => resolve(&mut tx, now, key, limit, id, account.id, &request).await?,
         None => None,
     };
     if link.is_none() {
@@ -133,6 +128,7 @@ async fn resolve(
     tx: &mut Tx,
     now: DateTime<Utc>,
     key: &Key,
+    limit: MailRate,
     id: Uuid,
     user_id: Uuid,
     request: &store::Request,
@@ -145,8 +141,8 @@ async fn resolve(
         return Ok(store::find_good(tx, user_id, now, Some(target)).await?);
     }
     let lifetime = request.expires_at - request.created_at;
-    let since = request.created_at - lifetime.min(WINDOW);
-    if store::count_mailed(tx, user_id, id, since).await? >= MAILS {
+    let since = request.created_at - lifetime.min(limit.window);
+    if store::count_mailed(tx, user_id, id, since).await? >= limit.quota {
         return Ok(None);
     }
     let good = store::find_good(tx, user_id, now, None).await?;

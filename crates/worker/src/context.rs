@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use domain::cache::Cache;
 use domain::clock::Clock;
-use domain::config::{Keys, PublicUrl, ReferralPolicy};
+use domain::config::{Keys, MailLimits, PublicUrl, ReferralPolicy};
 use domain::db::Pool;
 use domain::outbox::relay::Wake;
 
@@ -25,6 +25,8 @@ pub struct Context {
     pub keys: Keys,
     /// Where links lead.
     pub public_url: PublicUrl,
+    /// How many mails of a kind are sent to one recipient.
+    pub mail_limits: MailLimits,
     /// When a referral counts.
     pub referrals: ReferralPolicy,
     /// How long an account is kept that nobody confirms or uses; `None`: for ever.

@@ -56,6 +56,7 @@ pub fn build(config: Config, clock: Clock) -> anyhow::Result<Worker> {
         clock,
         keys: common.keys.clone(),
         public_url: common.public_url.clone(),
+        mail_limits: common.mail_limits,
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail)?),

@@ -91,7 +91,8 @@ pub(super) async fn run(
         }
         Accounts::SetEmail(SetEmail { account, email }) => {
             let intervention = account.intervention();
-            let done = accounts::correct_email(pool, now, keys, email, intervention, trace).await?;
+            let lifetime = config.common.lifetimes.confirmation;
+            let done = accounts::correct_email(pool, now, keys, lifetime, email, intervention, trace).await?;
             (done, "the account has this address already")
         }
         Accounts::Export(command) => return export(pool, now, command).await,

@@ -192,7 +192,9 @@ pub(super) async fn email(
     let because = Because { actor: Actor::Manager(caller.user_id), reason, trace: traced.0 };
     let order = intervention(&id, &because)?;
     let (now, keys) = (state.clock.now(), state.keys());
-    let result = accounts::correct_email(&state.pool, now, keys, &email, order, &because.trace).await?;
+    let lifetime = state.config.common.lifetimes.confirmation;
+    let result =
+        accounts::correct_email(&state.pool, now, keys, lifetime, &email, order, &because.trace).await?;
     Ok(done(&state, order.user_id, "correct_email", result).await)
 }
 

@@ -82,8 +82,11 @@ pub(super) async fn resend(
         return Err(Problem::new(Code::EmailUndeliverable));
     }
     let (now, lifetime) = (state.clock.now(), state.config.common.lifetimes.confirmation);
+    let limit = state.config.common.mail_limits.confirmation;
     let request_id = Some(id.to_string());
-    match accounts::request_verification(&state.pool, now, lifetime, caller.user_id, request_id).await? {
+    match accounts::request_verification(&state.pool, now, lifetime, limit, caller.user_id, request_id)
+        .await?
+    {
         Resend::Promised => state.wake.wake(),
         Resend::Confirmed => {}
         Resend::Limited(wait) => {

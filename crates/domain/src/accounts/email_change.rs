@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::mailbox::{self, AddressMail};
 use super::{Credentials, Email, GuardedError, VerifyError, identity_hash};
 use crate::audit::{self, Entry, Event, Trace};
-use crate::config::{Keys, ReferralPolicy};
+use crate::config::{Keys, MailRate, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx, constraint};
 use crate::outbox::{self, Job};
 use crate::token::{LENGTH, Token};
@@ -79,12 +79,13 @@ pub async fn email_change_mail(
     pool: &Pool,
     now: DateTime<Utc>,
     keys: &Keys,
+    limit: MailRate,
     id: Uuid,
 ) -> Result<Option<AddressMail>, DbError> {
     let mut tx = Tx::begin(pool).await?;
     let Some(found) = store::find_open(&mut tx, id, now).await? else { return Ok(None) };
     let holder = mailbox::lock_holder(&mut tx, found.holder_id, found.new_email.as_deref()).await?;
-    let admitted = mailbox::admits(&mut tx, now, &found.address_hash, id).await?;
+    let admitted = mailbox::admits(&mut tx, now, limit, &found.address_hash, id).await?;
     if !store::lock_open(&mut tx, id, now).await? {
         return Ok(None);
     }

@@ -5,17 +5,13 @@
 
 mod store;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{BlockNotice, Email};
-use crate::config::Keys;
+use crate::config::{Keys, MailRate};
 use crate::db::{DbError, Tx};
 use crate::token::{LENGTH, Token};
-
-/// How many mails an address is sent in an hour at most because of what strangers may type, registrations and changes of
-/// address together.
-const MAILS_AN_HOUR: i64 = 3;
 
 /// What is mailed to an address that somebody gave.
 #[derive(Debug)]
@@ -98,7 +94,13 @@ pub(super) async fn lock(tx: &mut Tx, hash: &[u8]) -> Result<(), DbError> {
 }
 
 /// Whether the address, which is locked from here on, may be written to once more, one request aside.
-pub(super) async fn admits(tx: &mut Tx, now: DateTime<Utc>, hash: &[u8], but: Uuid) -> Result<bool, DbError> {
+pub(super) async fn admits(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    limit: MailRate,
+    hash: &[u8],
+    but: Uuid,
+) -> Result<bool, DbError> {
     lock(tx, hash).await?;
-    Ok(store::count_mailed(tx, hash, but, now - TimeDelta::hours(1)).await? < MAILS_AN_HOUR)
+    Ok(store::count_mailed(tx, hash, but, now - limit.window).await? < limit.quota)
 }

@@ -69,6 +69,9 @@ pub(crate) async fn set_verified(
 /// Removes what was added to an account before its mailbox was proved for the first time, records it and mails the owner;
 /// nothing of both when nothing was there. A referral that waited for the confirmation goes on.
 ///
+/// An account that confirmed an earlier address keeps what it has: an operator may have corrected the address, which must not
+/// be a way around the second factor.
+///
 /// The caller holds the lock on the user's row, has seen under it that the address was never confirmed, and marks it as
 /// confirmed in the same transaction. `presented` is the session that came with the proof, which stays. Returns the sessions
 /// that ended.
@@ -80,6 +83,10 @@ pub(crate) async fn prove_mailbox(
     presented: Option<Uuid>,
     trace: &Trace,
 ) -> Result<Vec<Uuid>, DbError> {
+    if super::store::has_former_identities(tx, user_id).await? {
+        super::verified(tx, now, policy, user_id, trace.request_id.clone()).await?;
+        return Ok(Vec::new());
+    }
     let keep = match presented {
         Some(id) if sessions::is_of(tx, id, user_id).await? => Some(id),
         _ => None,

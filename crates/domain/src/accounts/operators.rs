@@ -7,7 +7,7 @@
 
 mod store;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -172,13 +172,14 @@ pub async fn confirm_email(
     Ok(Intervened { changed: true, ended: Vec::new() })
 }
 
-/// Gives the account another address, unconfirmed: the new one is mailed a link, the old one a notice. All sessions end,
+/// Gives the account another address, unconfirmed: the new one is mailed a link that works for `lifetime`, the old one a notice. All sessions end,
 /// and mailed links are void: the old mailbox is perhaps a stranger's. The index on the address decides between several
 /// who want it.
 pub async fn correct_email(
     pool: &Pool,
     now: DateTime<Utc>,
     keys: &Keys,
+    lifetime: TimeDelta,
     email: &Email,
     intervention: Intervention<'_>,
     trace: &Trace,
@@ -205,7 +206,7 @@ pub async fn correct_email(
     let ended = sessions::end_all(&mut tx, now, target.id, None, "email_changed").await?;
     audit::record(&mut tx, now, intervention.entry(Event::EmailChanged), trace).await?;
     referrals::address_changed(&mut tx, now, keys, target.id, email).await?;
-    verification::issue(&mut tx, now, target.id, email, trace.request_id.clone()).await?;
+    verification::issue(&mut tx, now, lifetime, target.id, email, trace.request_id.clone()).await?;
     tx.commit().await?;
     Ok(Intervened { changed: true, ended })
 }

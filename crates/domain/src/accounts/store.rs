@@ -275,6 +275,12 @@ pub(super) async fn remember_identity(
     Ok(())
 }
 
+/// Whether the account confirmed an address before the present one.
+pub(super) async fn has_former_identities(tx: &mut Tx, id: Uuid) -> QueryResult<bool> {
+    let former = former_identities::table.filter(former_identities::user_id.eq(id));
+    diesel::select(diesel::dsl::exists(former)).get_result(&mut **tx).await
+}
+
 /// Takes the personal data out of a row and remembers its identities, former ones too, as keyed hashes.
 pub(super) async fn bury(
     tx: &mut Tx,

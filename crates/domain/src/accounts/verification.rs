@@ -7,14 +7,10 @@ use uuid::Uuid;
 
 use super::Email;
 use crate::audit::{self, Entry, Event, Trace};
-use crate::config::ReferralPolicy;
+use crate::config::{MailRate, ReferralPolicy};
 use crate::db::{DbError, Pool, Tx};
 use crate::outbox::{self, Job};
 use crate::token::{Key, Token};
-
-/// How many confirmation mails an account is promised in an hour at most, the one of its registration included: registering
-/// an address of another person does not flood their mailbox.
-const MAILS_AN_HOUR: usize = 5;
 
 /// A link with less than this part of its life left is not mailed again: the mail may be read too late.
 const USEFUL_PART: i32 = 4;
@@ -90,6 +86,7 @@ pub async fn request_verification(
     pool: &Pool,
     now: DateTime<Utc>,
     lifetime: TimeDelta,
+    limit: MailRate,
     user_id: Uuid,
     request_id: Option<String>,
 ) -> Result<Resend, DbError> {
@@ -100,11 +97,10 @@ pub async fn request_verification(
     let Some(account) = account.filter(|account| account.email_verified_at.is_none()) else {
         return Ok(Resend::Confirmed);
     };
-    let window = TimeDelta::hours(1);
-    let mailed = store::mailed_since(&mut tx, user_id, now - window).await?;
-    // Newest first: once this one is out of the window, there is room for another.
-    if let Some(mailed_at) = mailed.get(MAILS_AN_HOUR - 1) {
-        return Ok(Resend::Limited(*mailed_at + window - now));
+    // Once this one is out of the window, there is room for another.
+    let last = store::mailed_before(&mut tx, user_id, now - limit.window, limit.quota - 1).await?;
+    if let Some(mailed_at) = last {
+        return Ok(Resend::Limited(mailed_at + limit.window - now));
     }
     issue(&mut tx, now, lifetime, user_id, &Email::from_stored(account.email), request_id).await?;
     tx.commit().await?;

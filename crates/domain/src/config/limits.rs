@@ -126,7 +126,7 @@ limits! {
     RecoveryAccount "recovery-account" 10 / 15 * MINUTE, MAX_QUOTA, SIGN_IN_WINDOW, "recovery codes by account and network";
     RegisterAccount "register-account" 5 / HOUR, MAX_QUOTA, ANY_WINDOW, "registrations by e-mail address and network";
     RegisterAddress "register-address" 120 / HOUR, MAX_QUOTA, ANY_WINDOW, "registrations by network";
-    ForgotPasswordAccount "forgot-password-account" 3 / HOUR, MAX_QUOTA, ANY_WINDOW, "reset requests by e-mail address, refused silently";
+    ForgotPasswordAccount "forgot-password-account" 30 / HOUR, MAX_QUOTA, ANY_WINDOW, "reset requests by e-mail address, refused silently";
     ForgotPasswordAddress "forgot-password-address" 100 / HOUR, MAX_QUOTA, ANY_WINDOW, "reset requests by network";
     ReferralCodeAddress "referral-code-address" 60 / MINUTE, MAX_QUOTA, ANY_WINDOW, "look-ups of referral codes by network";
     EmailChangeAccount "email-change-account" 5 / HOUR, MAX_QUOTA, ANY_WINDOW, "changes of the e-mail address by account";

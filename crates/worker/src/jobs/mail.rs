@@ -27,7 +27,9 @@ pub(super) async fn verification(context: &Context, lease: &Lease, id: Uuid) -> 
 
 pub(super) async fn registration(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
-    let mail = accounts::registration_mail(&context.pool, now, &context.keys, id).await?;
+    let mail =
+        accounts::registration_mail(&context.pool, now, &context.keys, context.mail_limits.given_address, id)
+            .await?;
     let page = "/register/confirm";
     address(context, lease, mail, page, |username, link, life| Mail::Registration { username, link, life })
         .await
@@ -35,7 +37,9 @@ pub(super) async fn registration(context: &Context, lease: &Lease, id: Uuid) -> 
 
 pub(super) async fn email_change(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
-    let mail = accounts::email_change_mail(&context.pool, now, &context.keys, id).await?;
+    let mail =
+        accounts::email_change_mail(&context.pool, now, &context.keys, context.mail_limits.given_address, id)
+            .await?;
     let page = "/verify-email";
     address(context, lease, mail, page, |username, link, life| Mail::EmailChange { username, link, life })
         .await
@@ -88,10 +92,12 @@ pub(super) async fn email_changed(context: &Context, lease: &Lease, id: Uuid) ->
 
 pub(super) async fn password_reset(context: &Context, lease: &Lease, id: Uuid) -> Result<(), JobError> {
     let now = context.clock.now();
-    if let Some(notice) = recovery::blocked_mail(&context.pool, now, id).await? {
+    if let Some(notice) = recovery::blocked_mail(&context.pool, now, context.mail_limits.reset, id).await? {
         return blocked(context, lease, notice).await;
     }
-    let Some(mail) = recovery::reset_mail(&context.pool, now, &context.keys.token, id).await? else {
+    let Some(mail) =
+        recovery::reset_mail(&context.pool, now, &context.keys.token, context.mail_limits.reset, id).await?
+    else {
         return done(context, lease).await;
     };
     let link = context.public_url.join(&format!("/reset-password?token={}", mail.token.expose()));

@@ -359,7 +359,6 @@ impl Mail {
             Self::PasswordChanged { username, at }
             | Self::EmailChangeRequested { username, at }
             | Self::EmailChanged { username, at }
-            | Self::UsernameChanged { username, at, .. }
             | Self::SessionReuse { username, at }
             | Self::FactorAdded { username, at }
             | Self::FactorRemoved { username, at }

@@ -50,9 +50,9 @@ async fn sign_in(desk: &Desk, user: Uuid, place: &Place) {
     let checked = accounts::own_credentials(&desk.pool, user).await.unwrap().unwrap();
     let origin = Origin { user_agent: String::new(), ip_prefix: String::new(), known_browser: false };
     let lifetime = chrono::TimeDelta::days(30);
-    let started =
-        sessions::start(&desk.pool, desk.clock.now(), lifetime, &checked, &origin, None, &place.trace());
-    started.await.unwrap();
+    sessions::start(&desk.pool, desk.clock.now(), lifetime, &checked, &origin, None, &place.trace())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

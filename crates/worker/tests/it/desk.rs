@@ -257,6 +257,7 @@ fn context(config: &Config, pool: &Pool, clock: &Clock) -> Context {
         clock: clock.clone(),
         keys: common.keys.clone(),
         public_url: common.public_url.clone(),
+        mail_limits: common.mail_limits,
         referrals: common.referrals,
         unverified_accounts_kept: config.unverified_accounts_kept,
         mailer: Arc::new(Mailer::new(&config.mail).unwrap()),

@@ -30,9 +30,16 @@ async fn f4_a_referral_that_waited_thirty_days_expires() {
     assert_eq!(desk.referral(eve.referral).await.0, "pending", "a day is left");
     desk.check_ledger().await;
 
-    accounts::request_verification(&desk.pool, desk.clock.now(), chrono::TimeDelta::hours(48), bob.id, None)
-        .await
-        .unwrap();
+    accounts::request_verification(
+        &desk.pool,
+        desk.clock.now(),
+        chrono::TimeDelta::hours(48),
+        desk.config.common.mail_limits.confirmation,
+        bob.id,
+        None,
+    )
+    .await
+    .unwrap();
     desk.confirm(bob.id).await;
     desk.run_queue("rewards").await;
     desk.run(desk.promise_settlement(bob.referral).await).await;
@@ -66,6 +73,7 @@ async fn expiries_and_settlements_that_race_count_each_referral_once() {
             &desk.pool,
             desk.clock.now(),
             chrono::TimeDelta::hours(48),
+            desk.config.common.mail_limits.confirmation,
             friend.id,
             None,
         )

@@ -303,8 +303,8 @@ async fn a17_a_blocked_account_is_opened_by_no_provider() {
     sign_in(&app, &app.client(), &provider, "acme", "").await.expect(303);
     app.database.batch_execute("UPDATE users SET blocked_at = now()").await.unwrap();
     let browser = app.client();
-    let reply = sign_in(&app, &browser, &provider, "acme", "").await.expect(401);
-    assert_eq!(reply.code(), "provider_refused");
+    let reply = sign_in(&app, &browser, &provider, "acme", "").await.expect(403);
+    assert_eq!(reply.code(), "account_blocked");
     assert!(browser.cookie("access_token").is_none());
     // Nor is a second account made with its address.
     provider.is_good_with(Person { subject: "another".to_owned(), ..Person::new("ada") });

@@ -224,8 +224,9 @@ async fn s5_a_day_of_guesses_keeps_no_owner_out() {
     // In a known browser.
     let browser = from(&app, &app.base(), 2);
     browser.set_cookie("device", &known);
-    let reply = second_half(&browser, &challenge(&browser, "ada").await, &ada.authenticator.next_code(&app));
-    let policies = reply.await.expect(200).header("ratelimit-policy").unwrap().to_owned();
+    let challenge = challenge(&browser, "ada").await;
+    let reply = second_half(&browser, &challenge, &ada.authenticator.next_code(&app)).await.expect(200);
+    let policies = reply.header("ratelimit-policy").unwrap();
     assert_eq!(policies, "\"factor-browser\";q=5;w=300, \"factor-browser-day\";q=20;w=86400");
 }
 

@@ -50,18 +50,21 @@ pub(super) async fn find_good(
         .optional()
 }
 
-/// When confirmations were issued for a user since a time, newest first.
-pub(super) async fn mailed_since(
+/// When a user's newest confirmation since a time was issued, but for so many newer ones.
+pub(super) async fn mailed_before(
     tx: &mut Tx,
     user_id: Uuid,
     since: DateTime<Utc>,
-) -> QueryResult<Vec<DateTime<Utc>>> {
+    newer: i64,
+) -> QueryResult<Option<DateTime<Utc>>> {
     verifications::table
         .filter(verifications::user_id.eq(user_id).and(verifications::created_at.gt(since)))
         .order(verifications::created_at.desc())
+        .offset(newer)
         .select(verifications::created_at)
-        .load(&mut **tx)
+        .first(&mut **tx)
         .await
+        .optional()
 }
 
 /// The confirmation whose link this one is mailed.

@@ -205,9 +205,16 @@ impl Play {
             return;
         }
         let now = self.desk.clock.now();
-        accounts::request_verification(&self.desk.pool, now, chrono::TimeDelta::hours(48), person.id, None)
-            .await
-            .unwrap();
+        accounts::request_verification(
+            &self.desk.pool,
+            now,
+            chrono::TimeDelta::hours(48),
+            self.desk.config.common.mail_limits.confirmation,
+            person.id,
+            None,
+        )
+        .await
+        .unwrap();
         self.desk.confirm(person.id).await;
         self.model.confirm(whom);
     }

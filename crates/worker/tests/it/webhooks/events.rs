@@ -137,16 +137,30 @@ async fn w1_an_account_is_verified_once_however_many_links_were_mailed() {
     let desk = Desk::new().await;
     let ada = desk.person("ada").await;
     let first = desk.token_of(ada.id).await;
-    accounts::request_verification(&desk.pool, desk.clock.now(), chrono::TimeDelta::hours(48), ada.id, None)
-        .await
-        .unwrap();
+    accounts::request_verification(
+        &desk.pool,
+        desk.clock.now(),
+        chrono::TimeDelta::hours(48),
+        desk.config.common.mail_limits.confirmation,
+        ada.id,
+        None,
+    )
+    .await
+    .unwrap();
     let second = desk.token_of(ada.id).await;
     assert_eq!(first, second, "the link that is good is mailed again");
     // Most of its life is over: another one is mailed, and both are good.
     desk.clock.advance(chrono::TimeDelta::hours(40));
-    accounts::request_verification(&desk.pool, desk.clock.now(), chrono::TimeDelta::hours(48), ada.id, None)
-        .await
-        .unwrap();
+    accounts::request_verification(
+        &desk.pool,
+        desk.clock.now(),
+        chrono::TimeDelta::hours(48),
+        desk.config.common.mail_limits.confirmation,
+        ada.id,
+        None,
+    )
+    .await
+    .unwrap();
     let third = desk.token_of(ada.id).await;
     assert_ne!(first, third);
     let policy = desk.config.common.referrals;
