@@ -2,7 +2,8 @@
 //!
 //! An identity is the pair of issuer and subject, never an address. By address it is linked only when the provider vouches
 //! for the address and the account has confirmed it: else whoever registers somebody else's address, here or there, would
-//! share the account of its owner. The UNIQUE index decides who comes first; whoever comes second looks again.
+//! share the account of its owner. Linked by its signed-in holder, a provider that vouches for the account's own address is
+//! the first proof of a mailbox that was never confirmed. The UNIQUE index decides who comes first; whoever comes second looks again.
 
 mod names;
 mod store;
@@ -250,29 +251,42 @@ async fn announce(
     outbox::enqueue(tx, &Job::SendIdentityLinked { identity_id }, options).await
 }
 
-/// Links an identity to the account of somebody who is signed in. Linking one's own once more changes nothing.
+/// Links an identity to the account of a signed-in user, given with the session. Linking one's own once more changes nothing.
+/// Returns the sessions that ended because the provider vouches for an address that was never confirmed.
 pub async fn link(
     pool: &Pool,
     now: DateTime<Utc>,
-    user_id: Uuid,
+    policy: ReferralPolicy,
+    (user_id, session_id): (Uuid, Uuid),
     profile: &Profile,
     trace: &Trace,
-) -> Result<(), IdentityError> {
+) -> Result<Vec<Uuid>, IdentityError> {
     let mut tx = Tx::begin(pool).await?;
     accounts::lock(&mut tx, user_id).await?.ok_or(IdentityError::Refused)?;
     accounts::credentials_in(&mut tx, user_id).await?.ok_or(IdentityError::Refused)?;
     match store::find(&mut tx, &profile.issuer, &profile.subject).await? {
-        Some((_, owner)) if owner == user_id => return Ok(()),
+        Some((_, owner)) if owner == user_id => return Ok(Vec::new()),
         Some(_) => return Err(IdentityError::Taken),
         None => {}
     }
+    let account = accounts::find_in(&mut tx, user_id).await?.ok_or(IdentityError::Refused)?;
+    let vouched = profile.email.as_ref().filter(|_| profile.email_verified).map(Email::as_str);
+    let ended = if account.email_verified_at.is_none() && vouched == Some(account.email.as_str()) {
+        // Before the identity is added: the proof removes those that were there.
+        accounts::set_verified(&mut tx, now, &account).await?;
+        audit::record(&mut tx, now, Entry::own(user_id, Event::EmailVerified), trace).await?;
+        accounts::prove_mailbox(&mut tx, now, policy, user_id, Some(session_id), trace).await?
+    } else {
+        Vec::new()
+    };
     let id = match insert(&mut tx, now, user_id, profile).await {
         Ok(id) => id,
         Err(Miss::Race(error) | Miss::Final(error)) => return Err(error),
         Err(Miss::Name) => return Err(IdentityError::Refused),
     };
     announce(&mut tx, now, user_id, id, trace).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(ended)
 }
 
 /// Why an identity was not unlinked.

@@ -54,6 +54,8 @@ const TABLES: &[(&str, Class)] = &[
     ("reward_tallies", Class::Harmless),
     ("rewards", Class::Harmless),
     ("security_events", Class::Harmless),
+    ("username_changes", Class::Harmless),
+    ("usernames", Class::Harmless),
     ("users", Class::Harmless),
 ];
 
@@ -208,6 +210,31 @@ async fn a7_a_provider_that_does_not_vouch_loses_the_account() {
     app.verify_in(&carol, "carol").await;
     carol.get("/api/me/").await.expect(200);
     sign_in(&app, &app.client(), &provider, "acme", "").await.expect(303);
+}
+
+/// A provider that vouches for the account's own address, linked by its signed-in holder, proves the mailbox too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a7_linking_a_provider_that_vouches_proves_the_mailbox() {
+    let provider = Provider::start().await;
+    let app = app(&provider).await;
+    let eve = app.member("ada").await;
+    let ada = app.login("ada").await;
+    let link = async |person: Person| {
+        provider.is_good_with(person);
+        let asked = ada.post("/api/me/identities/acme/", json!({ "password": PASSWORD })).await.expect(200);
+        let there = asked.json()["authorization_url"].as_str().unwrap().to_owned();
+        callback(&ada, &back_at(&provider, &way(&there)).await).await.expect(303);
+        ada.get("/api/me/").await.expect(200).json()["email_verified"].clone()
+    };
+    // Neither an address that nobody vouches for nor another person's says anything about the mailbox.
+    assert_eq!(link(Person { email_verified: false, ..Person::new("ada") }).await, false);
+    assert_eq!(link(Person { subject: "other".to_owned(), ..Person::new("bob") }).await, false);
+    eve.get("/api/me/").await.expect(200);
+    let vouched = Person { subject: "third".to_owned(), ..Person::new("ada") };
+    assert_eq!(link(vouched).await, true);
+    eve.get("/api/me/").await.expect(401);
+    let identities = ada.get("/api/me/identities/").await.expect(200).json();
+    assert_eq!(identities["items"].as_array().unwrap().len(), 1, "those from before are gone: {identities}");
 }
 
 /// cases/accounts 3, 4: the reset takes a foreign second factor away, and confirms the address.

@@ -187,7 +187,10 @@ async fn link(state: &State, asked: Caller, profile: &Profile, trace: &Trace) ->
     if !state.sessions.is_live(asked).await? {
         return Err(Problem::unauthenticated());
     }
-    identities::link(&state.pool, state.clock.now(), asked.user_id, profile, trace).await?;
+    let (now, policy) = (state.clock.now(), state.config.common.referrals);
+    let holder = (asked.user_id, asked.session_id);
+    let ended = identities::link(&state.pool, now, policy, holder, profile, trace).await?;
+    state.sessions.forget(&ended).await;
     state.wake.wake();
     tracing::info!(user_id = %asked.user_id, provider = profile.provider, "linked an identity");
     Ok(())
