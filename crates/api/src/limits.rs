@@ -44,7 +44,7 @@ const NETWORK_DIGITS: usize = 12;
 /// One limit, and whom it is asked for.
 #[derive(Clone, Copy, Debug)]
 struct Ask {
-    policy: &'static Policy,
+    policy: Policy,
     rate: Rate,
     /// Keyed hash of what it counts by.
     blinded: [u8; 32],
@@ -52,7 +52,7 @@ struct Ask {
 
 impl Ask {
     #[cfg(test)]
-    fn of_default(policy: &'static Policy, key: u8) -> Self {
+    fn of_default(policy: Policy, key: u8) -> Self {
         Self { policy, rate: LimitTable::default().rate(policy.limit), blinded: [key; 32] }
     }
 
@@ -140,7 +140,7 @@ impl Limits {
     }
 
     /// The same subject is counted apart by each policy.
-    fn ask(&self, policy: &'static Policy, ip: IpAddr, subject: &str) -> Ask {
+    fn ask(&self, policy: Policy, ip: IpAddr, subject: &str) -> Ask {
         let privacy = &self.0.privacy;
         let blinded = match policy.by {
             By::Address => {
@@ -187,7 +187,7 @@ impl Throttle {
     /// As [`Throttle::check`], by other limits than those of the route.
     pub async fn check_by(&self, policies: &'static [Policy], subject: &str) -> Decision {
         let limits = &self.state.limits;
-        let asks: Vec<Ask> = policies.iter().map(|policy| limits.ask(policy, self.ip, subject)).collect();
+        let asks: Vec<Ask> = policies.iter().map(|policy| limits.ask(*policy, self.ip, subject)).collect();
         limits.take(&asks).await
     }
 
@@ -199,7 +199,7 @@ impl Throttle {
         for policy in counting.filter(|policy| policy.counts == Counts::FailedAccounts) {
             let member =
                 limits.0.privacy.mac(&[b"limit member", policy.name().as_bytes(), subject.as_bytes()]);
-            if limits.charge(limits.ask(policy, self.ip, subject), member).await {
+            if limits.charge(limits.ask(*policy, self.ip, subject), member).await {
                 metrics::counter!("credential_stuffing_total").increment(1);
                 let network = hex(&client_ip::blinded_prefix(self.ip, &limits.0.privacy));
                 let network = network.get(..NETWORK_DIGITS).unwrap_or_default();

@@ -103,6 +103,7 @@ impl Access {
 }
 
 /// One route.
+#[allow(clippy::struct_excessive_bools, reason = "each is a property of its own, set by name")]
 pub struct Row {
     /// The method; GET rows answer HEAD too.
     pub method: Method,
@@ -161,7 +162,7 @@ impl Row {
     }
 
     /// A row whose unsafe method other sites may use, so that neither origin nor token is checked.
-    fn from_other_sites(mut self) -> Self {
+    fn open_to_other_sites(mut self) -> Self {
         self.from_other_sites = true;
         self
     }
@@ -263,7 +264,7 @@ pub fn table() -> Vec<Row> {
             .limited(policy::OAUTH_CALLBACK),
         // Changes nothing: it leads to the GET above, which knows the browser by its cookie and checks the state.
         Row::new(post.clone(), "/api/oauth/{provider}/callback/", Public, oauth::callback_by_form)
-            .from_other_sites(),
+            .open_to_other_sites(),
         Row::new(get.clone(), "/api/me/security-events/", User, security_events::own),
         Row::new(get.clone(), "/api/admin/audit/", Manager, security_events::all),
         Row::new(get.clone(), "/api/admin/referrals/", Manager, admin_referrals::get),

@@ -37,8 +37,8 @@ const MAX_SCRYPT_BLOCKS: u64 = 1 << 23;
 /// Blocks of scrypt that are computed in all, N times r times p.
 const MAX_SCRYPT_WORK: u64 = 1 << 24;
 
-/// Shorter hashes than this could be guessed, an empty one would equal any.
-const HASH_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
+/// Lengths of scrypt outputs in bytes: a shorter one is the beginning of a longer one, so one that was cut off would verify.
+const SCRYPT_LENGTHS: std::ops::RangeInclusive<usize> = 32..=64;
 
 /// A stored hash that was read, ready to be compared with a password.
 #[derive(Clone)]
@@ -201,12 +201,19 @@ fn bcrypt(text: &str, prehash: Prehash) -> Result<Kind, HashError> {
 
 /// `i=1000,l=32` as the PHC format has it, or the iterations alone as passlib writes them.
 fn phc_pbkdf2(algorithm: pbkdf2::Algorithm, params: &str, salt: &str, hash: &str) -> Result<Kind, HashError> {
+    let hash = decode(hash)?;
     let iterations = match params.split_once(',') {
-        Some((iterations, _)) => iterations,
+        Some((iterations, length)) => {
+            let length: usize = number(length.strip_prefix("l=").ok_or(HashError::Malformed)?)?;
+            if hash.len() != length {
+                return Err(HashError::Malformed);
+            }
+            iterations
+        }
         None => params,
     };
     let iterations = iterations.strip_prefix("i=").unwrap_or(iterations);
-    pbkdf2(algorithm, iterations, &decode(salt)?, &decode(hash)?)
+    pbkdf2(algorithm, iterations, &decode(salt)?, &hash)
 }
 
 fn pbkdf2(
@@ -216,7 +223,9 @@ fn pbkdf2(
     hash: &[u8],
 ) -> Result<Kind, HashError> {
     let iterations: u32 = number(iterations)?;
-    if iterations > MAX_PBKDF2_ITERATIONS || !HASH_LENGTHS.contains(&hash.len()) {
+    // A shorter output is the beginning of a longer one, so one that was cut off would still verify.
+    let shortest = if algorithm == PBKDF2_HMAC_SHA1 { 20 } else { 32 };
+    if iterations > MAX_PBKDF2_ITERATIONS || !(shortest..=64).contains(&hash.len()) {
         return Err(HashError::OutOfBounds);
     }
     let iterations = NonZeroU32::new(iterations).ok_or(HashError::OutOfBounds)?;
@@ -243,7 +252,7 @@ fn scrypt(log_n: u32, r: u32, p: u32, salt: &[u8], hash: &[u8]) -> Result<Kind, 
     let blocks = n.saturating_mul(r.into());
     if blocks > MAX_SCRYPT_BLOCKS
         || blocks.saturating_mul(p.into()) > MAX_SCRYPT_WORK
-        || !HASH_LENGTHS.contains(&hash.len())
+        || !SCRYPT_LENGTHS.contains(&hash.len())
     {
         return Err(HashError::OutOfBounds);
     }

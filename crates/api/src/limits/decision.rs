@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn headers_tell_each_policy_and_what_is_left() {
-        let asks = [0, 1].map(|index| Ask::of_default(&LOGIN[index], 0));
+        let asks = [0, 1].map(|index| Ask::of_default(LOGIN[index], 0));
         let levels = vec![
             Level { wait: Duration::ZERO, whole_in: Duration::from_millis(89_001) },
             Level { wait: Duration::ZERO, whole_in: Duration::from_secs(3) },
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_limit_and_the_wait() {
-        let asks = [0, 1].map(|index| Ask::of_default(&LOGIN[index], 0));
+        let asks = [0, 1].map(|index| Ask::of_default(LOGIN[index], 0));
         let levels = vec![
             Level { wait: Duration::from_millis(1_001), whole_in: Duration::from_secs(900) },
             Level { wait: Duration::ZERO, whole_in: Duration::ZERO },

@@ -134,7 +134,7 @@ mod tests {
     use crate::limits::policy::{LOGIN, STUFFING};
 
     fn ask(policy: usize, key: u8) -> Ask {
-        Ask::of_default(&LOGIN[policy], key)
+        Ask::of_default(LOGIN[policy], key)
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         let member = |index: u8| [index; 32];
         for (replicas, quota) in [(1, 30), (3, 10)] {
             let local = Local::new(replicas);
-            let ask = Ask::of_default(&STUFFING, 1);
+            let ask = Ask::of_default(STUFFING, 1);
             for index in 0..quota {
                 assert!(local.take(&[ask]).0, "asking costs nothing");
                 assert_eq!(local.charge(&ask, member(index)), index + 1 == quota, "{index} of {quota}");
@@ -161,7 +161,7 @@ mod tests {
             let (allowed, levels) = local.take(&[ask]);
             assert!(!allowed && !levels[0].wait.is_zero());
             assert!(!local.charge(&ask, member(200)), "it is used up already");
-            assert!(local.take(&[Ask::of_default(&STUFFING, 2)]).0, "another network");
+            assert!(local.take(&[Ask::of_default(STUFFING, 2)]).0, "another network");
         }
     }
 

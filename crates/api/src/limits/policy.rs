@@ -139,7 +139,6 @@ pub const OF_ONE_ROUTE: &[&[Policy]] = &[
     FORGOT_PASSWORD,
     REFERRAL_CODE,
     EMAIL_CHANGE,
-    EXPORT,
     OAUTH_START,
     OAUTH_CALLBACK,
     PAGE_REPORT,
@@ -147,4 +146,4 @@ pub const OF_ONE_ROUTE: &[&[Policy]] = &[
 ];
 
 /// The lists that several routes share, and one count with them.
-pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR, FACTOR_FROM_KNOWN, PICTURE];
+pub const SHARED: &[&[Policy]] = &[PASSWORD_CHECK, FACTOR, FACTOR_FROM_KNOWN, PICTURE, EXPORT];

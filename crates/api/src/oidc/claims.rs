@@ -2,7 +2,7 @@
 //!
 //! `iss`, `sub`, `aud`, `exp`, `iat` and `nonce` are required and checked (OpenID Connect Core 1.0, 3.1.3.7), `azp` and
 //! `at_hash` when they are there. Everything else is optional and read as providers write it: Apple and Cognito send
-//! `email_verified` as text, Auth0 sends `updated_at` as RFC 3339, LinkedIn sends `locale` as an object. A claim that Trellis
+//! `email_verified` as text, Auth0 sends `updated_at` as RFC 3339, `LinkedIn` sends `locale` as an object. A claim that Trellis
 //! does not use is never parsed, so its type cannot refuse a sign-in.
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -138,7 +138,7 @@ impl OpenId {
             ClientAuthentication::Apple(key) => {
                 let audience = &metadata.issuer;
                 client_secret::sign(key, &self.client_id, audience, self.clock.now())
-                    .map_err(unavailable_key)?
+                    .map_err(|error| unavailable_key(&error))?
             }
         };
         let secret = secret.expose_secret();
@@ -172,7 +172,7 @@ impl OpenId {
     }
 }
 
-fn unavailable_key(error: jsonwebtoken::errors::Error) -> ProviderError {
+fn unavailable_key(error: &jsonwebtoken::errors::Error) -> ProviderError {
     ProviderError::Unavailable(format!("the client secret cannot be signed: {error}"))
 }
 

@@ -4,8 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm as Alg};
 use openidconnect::{
-    AccessToken, AccessTokenHash, JsonWebKey as _, JsonWebKeyAlgorithm, JsonWebKeyUse as _,
-    JwsSigningAlgorithm as _,
+    AccessToken, AccessTokenHash, JsonWebKey as _, JsonWebKeyAlgorithm, JwsSigningAlgorithm as _,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -110,5 +109,8 @@ fn fits(key: &CoreJsonWebKey, kid: Option<&str>, alg: &Alg) -> bool {
         JsonWebKeyAlgorithm::Algorithm(of_key) => of_key == alg,
         JsonWebKeyAlgorithm::Unsupported => false,
     };
-    is_named && is_of_type && is_for_alg && key.key_use().is_none_or(|usage| usage.allows_signature())
+    is_named
+        && is_of_type
+        && is_for_alg
+        && key.key_use().is_none_or(openidconnect::JsonWebKeyUse::allows_signature)
 }

@@ -20,10 +20,10 @@ use super::{
     Access, Row, admin_accounts, admin_pages, admin_referrals, admin_reports, admin_users, blocked_domains,
     discounts, forgot_password, health, jwks, leaderboard, link_target, link_thumbnail, links, links_export,
     links_import, links_order, login, login_factor, logout, me, me_email, me_export, me_factors,
-    me_identities, oauth, page_pictures, page_report, profile, profile_avatar, public_page, referral_codes,
-    referral_series, referral_stats, referral_stream, referrals, register, register_confirm, reset_password,
-    reward_rules, rewards, rewards_redeem, security_events, sessions, stats, table, token_refresh,
-    verify_email, webhook_deliveries, webhooks,
+    me_identities, me_username, oauth, page_pictures, page_report, profile, profile_avatar, public_page,
+    referral_codes, referral_series, referral_stats, referral_stream, referrals, register, register_confirm,
+    reset_password, reward_rules, rewards, rewards_redeem, security_events, sessions, stats, table,
+    token_refresh, verify_email, webhook_deliveries, webhooks,
 };
 use crate::problem::{Code, MEDIA_TYPE, Schema};
 
@@ -43,7 +43,7 @@ pub(super) const PATH: &str = "/api/openapi.json";
         register::post, register_confirm::post, login::post, login_factor::post, logout::post, token_refresh::post,
         sessions::get, sessions::delete_others, sessions::delete_one, jwks::get,
         forgot_password::post, reset_password::post, verify_email::post, verify_email::resend, me::get, me::patch,
-        me::delete, me::password, me_email::post, me_export::get, me_export::post, me_factors::get, me_factors::enrol,
+        me::delete, me::password, me_username::get, me_email::post, me_export::get, me_export::post, me_factors::get, me_factors::enrol,
         me_factors::confirm, me_factors::renew_codes, me_factors::remove, me_identities::get,
         me_identities::post, me_identities::delete, oauth::providers, oauth::start, oauth::callback, oauth::callback_by_form, referrals::get,
         referral_stats::get, referral_series::get, referral_stream::get, leaderboard::get, leaderboard::choice, leaderboard::choose, referral_codes::get, referral_codes::follow, rewards::get, rewards_redeem::catalog, rewards_redeem::post, discounts::redeem, reward_rules::get, reward_rules::put, security_events::own, security_events::all, admin_referrals::get,

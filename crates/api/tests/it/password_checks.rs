@@ -10,13 +10,14 @@ use testkit::client::{Client, Reply};
 use crate::support::{OTHER_PASSWORD, method};
 
 /// Every route that asks for the password, with a body that is right in all else.
-fn routes(password: &str) -> [(Method, &'static str, Value); 6] {
+fn routes(password: &str) -> [(Method, &'static str, Value); 7] {
     let alone = json!({ "password": password });
     let with_code = json!({ "password": password, "code": "123456" });
     let with_new = json!({ "current_password": password, "password": OTHER_PASSWORD });
     [
         (Method::POST, "/api/me/password/", with_new),
         (Method::DELETE, "/api/me/", alone.clone()),
+        (Method::PATCH, "/api/me/", json!({ "password": password, "username": "countess" })),
         (Method::POST, "/api/me/email/", json!({ "password": password, "email": "new@example.net" })),
         (Method::POST, "/api/me/factors/totp/", alone),
         (Method::DELETE, "/api/me/factors/totp/", with_code.clone()),

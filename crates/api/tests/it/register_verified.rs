@@ -401,7 +401,7 @@ async fn a6_a_browser_may_correct_its_own_registration() {
     }
     let forged = app.client();
     let value = browser.cookie("registration").unwrap().value;
-    forged.set_cookie("registration", &format!("{}x", value));
+    forged.set_cookie("registration", &format!("{value}x"));
     forged.post("/api/register/", body("eve@example.org")).await.expect(409);
 
     browser.post("/api/register/", body("ada@example.org")).await.expect(202);

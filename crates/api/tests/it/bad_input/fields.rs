@@ -6,6 +6,9 @@ use testkit::app::PASSWORD;
 
 use crate::support::OTHER_PASSWORD;
 
+/// Usernames that new accounts may not choose.
+const RESERVED_NAMES: [&str; 7] = ["admin", "ADMIN", "adm1n", "r00t", "0auth", "www", "trellis-support"];
+
 /// Unsafe routes that take no fields; see `a14_what_takes_no_fields_refuses_every_field`.
 pub(super) const WITHOUT_BODY: [(Method, &str); 11] = [
     (Method::DELETE, "/api/admin/webhooks/{id}/"),
@@ -229,6 +232,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         reasoned("/api/admin/referrals/{id}/reject/"),
         reasoned("/api/admin/referrals/{id}/reverse/"),
         reasoned("/api/admin/users/{id}/block/"),
+        reasoned("/api/admin/users/{id}/confirm-email/"),
+        reasoned("/api/admin/users/{id}/delete/"),
+        reasoned("/api/admin/users/{id}/demote/"),
+        reasoned("/api/admin/users/{id}/end-sessions/"),
+        endpoint(
+            Method::POST,
+            "/api/admin/users/{id}/email/",
+            user,
+            &[("email", Email, required), ("reason", Reason, required)],
+        ),
         reasoned("/api/admin/users/{id}/unblock/"),
         endpoint(
             Method::POST,
@@ -303,10 +316,7 @@ impl Kind {
             Self::Username => {
                 let mut bad = all(&MALFORMED_NAMES, &Code("invalid_username"));
                 bad.extend(all(&["g", "gr", "G7", " ", " g "], &Code("too_short")));
-                bad.extend(all(
-                    &["admin", "ADMIN", "adm1n", "r00t", "0auth", "www", "trellis-support"],
-                    &Code("username_reserved"),
-                ));
+                bad.extend(all(&RESERVED_NAMES, &Code("username_reserved")));
                 bad.push(long("g", 31));
                 bad
             }

@@ -25,7 +25,15 @@ async fn a17_what_great_providers_write_is_read() {
             true,
         ),
         ("microsoft", json!({ "email_verified": null, "ver": "2.0", "phone_number_verified": "no" }), false),
-        ("floats", json!({ "exp": (now + 300) as f64 + 0.5, "iat": now as f64, "email_verified": 1 }), true),
+        (
+            "floats",
+            serde_json::from_str(&format!(
+                r#"{{"exp": {}.5, "iat": {now}.0, "email_verified": 1}}"#,
+                now + 300
+            ))
+            .unwrap(),
+            true,
+        ),
         ("texts", json!({ "exp": (now + 300).to_string(), "iat": now.to_string(), "at_hash": null }), true),
         (
             "odd",
