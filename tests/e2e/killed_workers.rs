@@ -46,7 +46,7 @@ async fn a_settlement_that_waits(stack: &Stack) -> Client {
     stack.register(0, "bob", Some(code)).await.expect(201);
     let lock = stack.database.connect().await;
     stack.mail_to("bob").await;
-    lock.batch_execute("BEGIN; SELECT FROM users WHERE username = 'ada' FOR UPDATE").await.unwrap();
+    lock.batch_execute("BEGIN; SELECT FROM users WHERE username = 'ada' FOR NO KEY UPDATE").await.unwrap();
     stack.verify(0, "bob").await;
     lock
 }

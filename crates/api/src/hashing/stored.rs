@@ -320,8 +320,11 @@ mod tests {
     fn a_damaged_hash_is_an_error_and_never_a_panic() {
         for text in KNOWN {
             for end in 0..text.len() {
-                // A hash that lost its last characters is none, or another one.
+                // A hash that lost its last characters is none, or another one; its padding says nothing.
                 let cut = text.get(..end).unwrap();
+                if cut == text.trim_end_matches('=') {
+                    continue;
+                }
                 if let Ok(stored) = Stored::parse(cut, WANTED) {
                     assert!(!stored.verify(PASSWORD, &mut Vec::new()).unwrap_or_default(), "{cut}");
                 }

@@ -201,7 +201,7 @@ async fn w4_a14_every_wrong_field_is_named_and_nothing_is_written() {
             vec!["/description too_long"],
         ),
         (
-            json!({ "url": "https://one.example/", "events": vec!["user.deleted"; 22] }),
+            json!({ "url": "https://one.example/", "events": vec!["user.deleted"; 23] }),
             vec!["/events too_long"],
         ),
     ] {

@@ -90,7 +90,8 @@ async fn whatever_happens_to_a_chain_of_people_at_once_ends_in_order() {
             happened.await.unwrap();
         }
         while referrals::expire(&desk.pool, desk.clock.now()).await.unwrap() > 0 {}
-        let failed = "outbox WHERE done_at IS NULL OR attempts <> 1 AND kind <> 'event.announce'";
+        // Deletions are mailed, which nothing here runs.
+        let failed = "outbox WHERE queue <> 'mail' AND (done_at IS NULL OR attempts <> 1 AND kind <> 'event.announce')";
         assert_eq!(desk.count(failed).await, 0, "no job failed");
         assert_eq!(desk.count("referrals WHERE status = 'pending'").await, 0);
         desk.check_ledger().await;

@@ -167,7 +167,7 @@ async fn o6_lag_is_measured_and_dead_jobs_are_listed_and_run_again_once() {
     desk.person("ada").await;
     let job = desk.id("SELECT id FROM outbox WHERE queue = 'mail'").await;
     assert_eq!(list(&desk).await.0, "no dead jobs");
-    desk.mail.script(Rule::reply(Step::Rcpt, 550, "5.1.1 no such user").times(1));
+    desk.mail.script(Rule::reply(Step::Rcpt, 550, "5.7.1 relaying denied").times(1));
     desk.run(job).await;
     let (listed, code) = list(&desk).await;
     assert_eq!(code, Some(0));
