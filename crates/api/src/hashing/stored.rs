@@ -37,6 +37,9 @@ const MAX_SCRYPT_BLOCKS: u64 = 1 << 23;
 /// Blocks of scrypt that are computed in all, N times r times p.
 const MAX_SCRYPT_WORK: u64 = 1 << 24;
 
+/// Bytes of scrypt's output that Django stores.
+const DJANGO_SCRYPT_LENGTH: usize = 64;
+
 /// Lengths of scrypt outputs in bytes: a shorter one is the beginning of a longer one, so one that was cut off would verify.
 const SCRYPT_LENGTHS: std::ops::RangeInclusive<usize> = 32..=64;
 
@@ -136,7 +139,11 @@ impl Stored {
                     if !n.is_power_of_two() {
                         return Err(HashError::OutOfBounds);
                     }
-                    scrypt(n.trailing_zeros(), number(r)?, number(p)?, salt.as_bytes(), &decode(hash)?)?
+                    let hash = decode(hash)?;
+                    if hash.len() != DJANGO_SCRYPT_LENGTH {
+                        return Err(HashError::Malformed);
+                    }
+                    scrypt(n.trailing_zeros(), number(r)?, number(p)?, salt.as_bytes(), &hash)?
                 }
                 _ => return Err(HashError::UnknownScheme),
             }
@@ -322,7 +329,7 @@ mod tests {
             for end in 0..text.len() {
                 // A hash that lost its last characters is none, or another one; its padding says nothing.
                 let cut = text.get(..end).unwrap();
-                if cut == text.trim_end_matches('=') {
+                if cut.trim_end_matches('=') == text.trim_end_matches('=') {
                     continue;
                 }
                 if let Ok(stored) = Stored::parse(cut, WANTED) {
