@@ -6,7 +6,7 @@
 //! Anyone may ask for any address, so asking takes nothing from the holder of the account. A request that comes while a link
 //! is good is mailed the same link again and voids none. The mails are limited (`mail-reset`), over its window or the life of a
 //! link where that is shorter: when a link ends, the request that it was minted for no longer counts, so that the next request
-//! is always mailed. A link also proves the mailbox, see [`accounts::prove_mailbox`].
+//! is always mailed. A link also proves the mailbox, see `accounts::prove_mailbox`.
 
 mod blocked;
 mod store;

@@ -124,7 +124,7 @@ pub async fn email_change_notice(pool: &Pool, id: Uuid) -> Result<Option<Notice>
 /// void, the old address is notified; a referral that waited for a confirmed address is judged by the new one and goes on.
 /// The index on the address decides between several accounts that want it. Returns the sessions that ended.
 ///
-/// The change proves a mailbox of an account that never confirmed one, see [`prove_mailbox`](super::prove_mailbox). Then
+/// The change proves a mailbox of an account that never confirmed one, see `prove_mailbox`. Then
 /// `presented`, the session that the request carries, comes before the one that asked. The latter stays where the account has
 /// a password, which it was asked with and which stays good; without one, another person may have asked.
 pub async fn confirm_email_change(

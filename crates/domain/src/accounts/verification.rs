@@ -129,7 +129,7 @@ pub async fn verification_mail(
 
 /// Confirms the address that the token was mailed to; a referral that waited for it is settled when its hold has passed. Single
 /// use: one statement spends the token. The first confirmation of an account proves its mailbox, see
-/// [`prove_mailbox`](super::prove_mailbox); `presented` is the session that the request carries. Returns the sessions that
+/// `prove_mailbox`; `presented` is the session that the request carries. Returns the sessions that
 /// ended.
 pub async fn verify_email(
     pool: &Pool,
